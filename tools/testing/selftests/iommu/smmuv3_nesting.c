@@ -1,0 +1,2205 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Nested translation on an ARM SMMUv3: this plays a VMM, and a device's DMA
+ * tells what the hardware was really told
+ *
+ * The host is the emulated one of tools/testing/selftests/iommu/qemu, the
+ * device a QEMU edu, or two of them. The emulated SMMU caches what it has
+ * translated, so a mapping that the guest changed stays what it was until an
+ * invalidation arrives there under the right VMID, ASID, address and StreamID.
+ * That is how most of the tests here are built: one DMA that fills the caches, a
+ * change, a DMA that must not see it, an ioctl, and a DMA that must.
+ *
+ * No identifier of the guest is by chance that of the host: its StreamID is
+ * VSID, its VMIDs are random, its IOVAs are no IPAs.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#include <sys/mman.h>
+
+#include "../kselftest_harness.h"
+#include "smmuv3_guest.h"
+
+#define VSID		0x1234
+#define VSID_B		0x8765
+#define ASID		0x21
+#define ASID_B		0x22
+
+#define IOVA_A		0x0c345000ULL
+#define IOVA_B		0x0c346000ULL
+#define IOVA_C		0x0d802000ULL
+
+/* A slot of guest memory that comes and goes */
+#define HOLE_IPA	0x02400000ULL
+#define HOLE_SIZE	0x10000ULL
+
+/*
+ * A vIOMMU with a device behind it, and the address space that the guest made
+ * for the device
+ */
+struct vsmmu {
+	struct guest *g;
+	struct edu *dev;
+	__u32 viommu_id;
+	__u32 vdevice_id;
+	__u32 hwpt_s1;
+	__u64 cd;
+	__u64 ttb;
+};
+
+static __u16 any_vmid(void)
+{
+	return random_u64();
+}
+
+/* The page that a write of the device to the page at @iova lands in */
+static __u64 lands(struct edu *dev, struct guest *g, __u64 iova)
+{
+	__u64 in_page = random_u64() % (GUEST_PAGE / 2) & ~7ULL;
+	__u64 ipa = edu_write_lands(dev, g, iova + in_page);
+
+	return ipa == NOWHERE || ipa == ASTRAY ? ipa : ipa - in_page;
+}
+
+static bool host_can_nest(const struct edu *dev)
+{
+	const __u32 *idr = dev->info.idr;
+
+	return (idr[0] & IDR0_S1P) && (idr[0] & IDR0_S2P) &&
+	       ((idr[3] & IDR3_FWB) || host_iort_canwbs());
+}
+
+/* The device, and guest memory in a stage 2 that it is attached to */
+static void device_start(struct __test_metadata *_metadata, struct guest *g,
+			 struct edu *dev, int fd, const char *bdf)
+{
+	__u64 page;
+	int rc;
+
+	ASSERT_EQ(0, edu_open(dev, bdf, fd));
+	if (!g->nslots) {
+		ASSERT_EQ(0, guest_init(g, fd));
+		rc = hwpt_alloc(fd, dev->dev_id, g->ioas_id,
+				IOMMU_HWPT_ALLOC_NEST_PARENT,
+				IOMMU_HWPT_DATA_NONE, NULL, 0, &g->s2_id);
+		g->nest_parent = !rc;
+		if (rc && host_can_nest(dev))
+			ASSERT_EQ(0, rc);
+	}
+	ASSERT_EQ(0, edu_attach(dev, g->s2_id));
+	page = guest_page(g);
+	edu_load(dev, g, page, page);
+}
+
+static void vsmmu_start(struct __test_metadata *_metadata, struct vsmmu *v,
+			struct guest *g, struct edu *dev, __u32 vsid)
+{
+	int rc;
+
+	v->g = g;
+	v->dev = dev;
+	if (!host_can_nest(dev))
+		SKIP(return, "this host cannot nest");
+	rc = viommu_alloc(g->fd, dev->dev_id, g->s2_id, &v->viommu_id);
+	if (rc == -ENOTTY)
+		SKIP(return, "this kernel has no vIOMMU");
+	ASSERT_EQ(0, rc);
+	ASSERT_EQ(0, vdevice_alloc(g->fd, v->viommu_id, dev->dev_id, vsid,
+				   &v->vdevice_id));
+	v->ttb = s1_create(g);
+	/* Not at the start of its page */
+	v->cd = guest_zero_page(g) + 64 * (1 + random_u64() % 63);
+	cd_write(g, dev, v->cd, v->ttb, ASID);
+	ASSERT_EQ(0, hwpt_alloc_ste(g->fd, dev->dev_id, v->viommu_id,
+				    ste_s1(v->cd), &v->hwpt_s1));
+}
+
+/*
+ * What must not be in the kernel log after any of this, whatever the guest did.
+ * An error of the command queue is one of all VMs on that SMMU.
+ */
+static void expect_clean_klog(struct __test_metadata *_metadata)
+{
+	static const char *const bad[] = {
+		"CMDQ error",	   "CMD_SYNC timeout", "WARNING:",
+		"BUG:",		   "Oops",	       "Internal error",
+		"INFO: possible",  "refcount_t",       "UBSAN:",
+		"suspicious RCU",  "GERROR",
+	};
+	char *log = klog_read(true);
+	size_t i;
+
+	if (!log)
+		return;
+	for (i = 0; i != ARRAY_SIZE(bad); i++) {
+		char *at = strstr(log, bad[i]);
+
+		EXPECT_EQ(NULL, at) {
+			TH_LOG("kernel log: %.200s", at);
+		}
+	}
+	free(log);
+}
+
+/* One guest with one device: what most of the tests run on */
+struct vm {
+	int fd;
+	struct guest g;
+	struct edu dev;
+	struct vsmmu v;
+};
+
+static void vm_start(struct __test_metadata *_metadata, struct vm *vm)
+{
+	char bdf[16], why[128];
+
+	if (edu_find(bdf, why, sizeof(why)))
+		SKIP(return, "%s", why);
+	klog_mark(_metadata->name);
+	vm->fd = iommufd_open();
+	if (vm->fd == -ENOENT)
+		SKIP(return, "no /dev/iommu");
+	ASSERT_LE(0, vm->fd);
+	device_start(_metadata, &vm->g, &vm->dev, vm->fd, bdf);
+}
+
+static void vm_start_nesting(struct __test_metadata *_metadata, struct vm *vm)
+{
+	vm_start(_metadata, vm);
+	if (_metadata->exit_code)
+		return;
+	vsmmu_start(_metadata, &vm->v, &vm->g, &vm->dev, VSID);
+}
+
+static void vm_stop(struct __test_metadata *_metadata, struct vm *vm)
+{
+	edu_close(&vm->dev);
+	close(vm->fd);
+	expect_clean_klog(_metadata);
+}
+
+static __u64 vm_lands(struct vm *vm, __u64 iova)
+{
+	return lands(&vm->dev, &vm->g, iova);
+}
+
+static void vm_map(struct vm *vm, __u64 iova, __u64 ipa)
+{
+	s1_map(&vm->g, vm->v.ttb, iova, ipa, S1_RW);
+}
+
+static int vm_cmd(struct vm *vm, struct smmu_cmd cmd)
+{
+	return viommu_cmd(vm->fd, vm->v.viommu_id, cmd);
+}
+
+static int vm_hwpt(struct vm *vm, struct iommu_hwpt_arm_smmuv3 ste, __u32 *id)
+{
+	return hwpt_alloc_ste(vm->fd, vm->dev.dev_id, vm->v.viommu_id, ste, id);
+}
+
+/*
+ * The host, with stage 2 alone
+ */
+FIXTURE(host)
+{
+	struct vm vm;
+};
+
+FIXTURE_SETUP(host)
+{
+	vm_start(_metadata, &self->vm);
+}
+
+FIXTURE_TEARDOWN(host)
+{
+	vm_stop(_metadata, &self->vm);
+}
+
+TEST_F(host, hw_info)
+{
+	struct {
+		struct iommu_hw_info_arm_smmuv3 info;
+		__u8 tail[8];
+	} buf, part;
+	__u32 dev_id = self->vm.dev.dev_id;
+	int fd = self->vm.fd;
+	__u32 type, len;
+
+	type = IOMMU_HW_INFO_TYPE_DEFAULT;
+	len = sizeof(buf);
+	memset(&buf, 0xff, sizeof(buf));
+	ASSERT_EQ(0, hw_info(fd, dev_id, 0, &type, &buf, &len));
+	if (type == IOMMU_HW_INFO_TYPE_NONE && !self->vm.g.nest_parent)
+		SKIP(return, "this kernel has no nesting on SMMUv3");
+	ASSERT_EQ(IOMMU_HW_INFO_TYPE_ARM_SMMUV3, type);
+	EXPECT_EQ(40, len);
+	EXPECT_EQ(0, buf.info.flags);
+	EXPECT_EQ(0, buf.info.__reserved);
+	EXPECT_EQ(0, buf.tail[0]);
+	EXPECT_EQ(0, buf.tail[7]);
+
+	/* What every VMM asks of an SMMU before it puts a guest behind it */
+	EXPECT_NE(0, buf.info.idr[0] & IDR0_S2P);
+	EXPECT_NE(0, buf.info.idr[0] & IDR0_S1P);
+	EXPECT_LE(2, buf.info.idr[0] >> 2 & 3) {
+		TH_LOG("no AArch64 tables in IDR0.TTF");
+	}
+	EXPECT_EQ(1, buf.info.idr[0] >> 27 & 3) {
+		TH_LOG("IDR0.ST_LEVEL is not 2-level");
+	}
+	EXPECT_LE(8, buf.info.idr[1] & 0x3f) {
+		TH_LOG("IDR1.SIDSIZE");
+	}
+	EXPECT_NE(0, buf.info.idr[5] & 0x70) {
+		TH_LOG("IDR5: no granule");
+	}
+	EXPECT_GE(6, IDR5_OAS(buf.info.idr[5]));
+
+	/* A buffer that is too small gets what fits */
+	type = IOMMU_HW_INFO_TYPE_DEFAULT;
+	len = 12;
+	memset(&part, 0xee, sizeof(part));
+	ASSERT_EQ(0, hw_info(fd, dev_id, 0, &type, &part, &len));
+	EXPECT_EQ(40, len);
+	EXPECT_EQ(buf.info.idr[0], part.info.idr[0]);
+	EXPECT_EQ(0xeeeeeeee, part.info.idr[1]);
+	type = IOMMU_HW_INFO_TYPE_DEFAULT;
+	len = 0;
+	ASSERT_EQ(0, hw_info(fd, dev_id, 0, &type, NULL, &len));
+	EXPECT_EQ(IOMMU_HW_INFO_TYPE_ARM_SMMUV3, type);
+
+	/* Asked for by type */
+	type = IOMMU_HW_INFO_TYPE_ARM_SMMUV3;
+	len = sizeof(buf.info);
+	memset(&part, 0, sizeof(part));
+	EXPECT_EQ(0, hw_info(fd, dev_id, IOMMU_HW_INFO_FLAG_INPUT_TYPE, &type,
+			     &part, &len));
+	EXPECT_EQ(IOMMU_HW_INFO_TYPE_ARM_SMMUV3, type);
+	EXPECT_EQ(0, memcmp(&buf.info, &part.info, sizeof(buf.info)));
+	type = IOMMU_HW_INFO_TYPE_DEFAULT;
+	EXPECT_EQ(0, hw_info(fd, dev_id, IOMMU_HW_INFO_FLAG_INPUT_TYPE, &type,
+			     &part, &len));
+	EXPECT_EQ(IOMMU_HW_INFO_TYPE_ARM_SMMUV3, type);
+	type = IOMMU_HW_INFO_TYPE_INTEL_VTD;
+	EXPECT_EQ(-EOPNOTSUPP,
+		  hw_info(fd, dev_id, IOMMU_HW_INFO_FLAG_INPUT_TYPE, &type,
+			  &part, &len));
+	type = 0x7777;
+	EXPECT_EQ(-EOPNOTSUPP,
+		  hw_info(fd, dev_id, IOMMU_HW_INFO_FLAG_INPUT_TYPE, &type,
+			  &part, &len));
+	/* and without the flag the field is output only */
+	EXPECT_EQ(0, hw_info(fd, dev_id, 0, &type, &part, &len));
+	EXPECT_EQ(IOMMU_HW_INFO_TYPE_ARM_SMMUV3, type);
+	EXPECT_EQ(-EOPNOTSUPP, hw_info(fd, dev_id, 1U << 1, &type, &part, &len));
+	EXPECT_EQ(-ENOENT, hw_info(fd, self->vm.g.ioas_id, 0, &type, &part,
+				   &len));
+}
+
+TEST_F(host, stage2_dma)
+{
+	struct vm *vm = &self->vm;
+	__u64 a = guest_page(&vm->g), b = guest_page(&vm->g);
+
+	EXPECT_EQ(a, vm_lands(vm, a));
+	EXPECT_TRUE(edu_read_gets(&vm->dev, &vm->g, a, a, b, b));
+	EXPECT_EQ(NOWHERE, vm_lands(vm, HOLE_IPA));
+	ASSERT_EQ(0, guest_map(&vm->g, HOLE_IPA, HOLE_SIZE, true));
+	EXPECT_EQ(HOLE_IPA, vm_lands(vm, HOLE_IPA));
+	ASSERT_EQ(0, guest_unmap(&vm->g, HOLE_IPA));
+	EXPECT_EQ(NOWHERE, vm_lands(vm, HOLE_IPA));
+	ASSERT_EQ(0, edu_detach(&vm->dev));
+	EXPECT_EQ(NOWHERE, vm_lands(vm, a));
+	ASSERT_EQ(0, edu_attach(&vm->dev, vm->g.s2_id));
+	EXPECT_EQ(a, vm_lands(vm, a));
+}
+
+TEST_F(host, refusal_says_why)
+{
+	struct vm *vm = &self->vm;
+	__u32 id;
+	char *log;
+	int rc;
+
+	if (host_can_nest(&vm->dev))
+		SKIP(return, "this host can nest");
+	rc = viommu_alloc(vm->fd, vm->dev.dev_id, vm->g.s2_id, &id);
+	if (rc == -ENOTTY)
+		SKIP(return, "this kernel has no vIOMMU");
+	EXPECT_EQ(-EOPNOTSUPP, rc);
+	/* Said once, maybe before this test */
+	log = klog_read(false);
+	ASSERT_NE(NULL, log);
+	if ((vm->dev.info.idr[0] & IDR0_S1P) &&
+	    (vm->dev.info.idr[0] & IDR0_S2P)) {
+		EXPECT_NE(NULL, strstr(log, "CANWBS"));
+	}
+	free(log);
+}
+
+/*
+ * One guest, one device, one vIOMMU
+ */
+FIXTURE(nesting)
+{
+	struct vm vm;
+};
+
+FIXTURE_SETUP(nesting)
+{
+	vm_start_nesting(_metadata, &self->vm);
+}
+
+FIXTURE_TEARDOWN(nesting)
+{
+	vm_stop(_metadata, &self->vm);
+}
+
+TEST_F(nesting, dma)
+{
+	struct vm *vm = &self->vm;
+	struct guest *g = &vm->g;
+	__u64 a = guest_page(g), b = guest_page(g), c = guest_page(g);
+	__u64 ro = guest_page(g);
+
+	vm_map(vm, IOVA_A, a);
+	vm_map(vm, IOVA_B, b);
+	vm_map(vm, IOVA_C, c);
+	s1_map(g, vm->v.ttb, IOVA_C + GUEST_PAGE, ro, S1_RO);
+	ASSERT_EQ(0, edu_attach(&vm->dev, vm->v.hwpt_s1));
+
+	EXPECT_EQ(a, vm_lands(vm, IOVA_A));
+	EXPECT_EQ(c, vm_lands(vm, IOVA_C));
+	EXPECT_TRUE(edu_read_gets(&vm->dev, g, IOVA_A, a, IOVA_C, c));
+	EXPECT_TRUE(edu_read_gets(&vm->dev, g, IOVA_C, c, IOVA_B, b));
+
+	/* One DMA over two pages that are neighbours in IOVA alone */
+	edu_load(&vm->dev, g, IOVA_C, c);
+	guest_expect(g, a + 0x800, vm->dev.buf, 0x800);
+	guest_expect(g, b, vm->dev.buf + 0x800, 0x800);
+	edu_write(&vm->dev, IOVA_A + 0x800, 0, EDU_BUF_SIZE);
+	EXPECT_TRUE(guests_intact());
+
+	/* The guest's rights count, an IPA is not an IOVA, and a hole is one */
+	EXPECT_TRUE(edu_read_gets(&vm->dev, g, IOVA_C + GUEST_PAGE, ro, IOVA_B,
+				  b));
+	EXPECT_EQ(NOWHERE, vm_lands(vm, IOVA_C + GUEST_PAGE));
+	EXPECT_EQ(NOWHERE, vm_lands(vm, a));
+	EXPECT_EQ(NOWHERE, vm_lands(vm, IOVA_C + 2 * GUEST_PAGE));
+}
+
+/* The guest's rights end where those of stage 2 do */
+TEST_F(nesting, stage2_rights)
+{
+	struct vm *vm = &self->vm;
+	__u64 b = guest_page(&vm->g);
+
+	ASSERT_EQ(0, guest_map(&vm->g, HOLE_IPA, HOLE_SIZE, false));
+	vm_map(vm, IOVA_A, HOLE_IPA);
+	vm_map(vm, IOVA_B, b);
+	vm_map(vm, IOVA_C, HOLE_IPA + HOLE_SIZE);
+	ASSERT_EQ(0, edu_attach(&vm->dev, vm->v.hwpt_s1));
+	EXPECT_TRUE(edu_read_gets(&vm->dev, &vm->g, IOVA_A, HOLE_IPA, IOVA_B,
+				  b));
+	EXPECT_EQ(NOWHERE, vm_lands(vm, IOVA_A));
+	EXPECT_EQ(NOWHERE, vm_lands(vm, IOVA_C));
+}
+
+TEST_F(nesting, dma_block)
+{
+	struct vm *vm = &self->vm;
+	__u64 a = guest_page(&vm->g);
+
+	s1_map_block(&vm->g, vm->v.ttb, IOVA_A, GUEST_RAM_IPA);
+	ASSERT_EQ(0, edu_attach(&vm->dev, vm->v.hwpt_s1));
+	EXPECT_EQ(a, vm_lands(vm, (IOVA_A & ~0x1fffffULL) +
+				  (a - GUEST_RAM_IPA)));
+}
+
+/* All of the 48 bits of an IOVA, and an IPA above 4G */
+TEST_F(nesting, dma_wide)
+{
+	const __u64 iova = 0xb7abcdef5000ULL, ipa = 0x4f12340000ULL;
+	struct vm *vm = &self->vm;
+
+	ASSERT_EQ(0, guest_map(&vm->g, ipa, HOLE_SIZE, true));
+	if (vm_lands(vm, ipa) != ipa)
+		SKIP(return, "edu has a narrow dma_mask");
+	vm_map(vm, iova, ipa + 0x3000);
+	ASSERT_EQ(0, edu_attach(&vm->dev, vm->v.hwpt_s1));
+	EXPECT_EQ(ipa + 0x3000, vm_lands(vm, iova));
+}
+
+/* Bypass and abort need no vDEVICE: a VMM attaches them before it has one */
+TEST_F(nesting, ste_kinds)
+{
+	struct vm *vm = &self->vm;
+	__u64 a = guest_page(&vm->g), b = guest_page(&vm->g);
+	__u32 bypass, abort_id, invalid, eats;
+
+	ASSERT_EQ(0, iommufd_destroy(vm->fd, vm->v.vdevice_id));
+	ASSERT_EQ(0, vm_hwpt(vm, ste_bypass(), &bypass));
+	ASSERT_EQ(0, vm_hwpt(vm, ste_abort(), &abort_id));
+	/* V = 0: nothing else in it counts */
+	ASSERT_EQ(0, vm_hwpt(vm, ste_raw(~STE0_V, ~0ULL), &invalid));
+	vm_map(vm, IOVA_A, a);
+
+	ASSERT_EQ(0, edu_attach(&vm->dev, bypass));
+	EXPECT_EQ(b, vm_lands(vm, b));
+	EXPECT_EQ(NOWHERE, vm_lands(vm, IOVA_A));
+	ASSERT_EQ(0, edu_attach(&vm->dev, abort_id));
+	EXPECT_EQ(NOWHERE, vm_lands(vm, b));
+	ASSERT_EQ(0, edu_attach(&vm->dev, invalid));
+	EXPECT_EQ(NOWHERE, vm_lands(vm, b));
+
+	/* Stage 1 does; refused, it leaves what was there */
+	ASSERT_EQ(0, edu_attach(&vm->dev, bypass));
+	EXPECT_EQ(-ENOENT, edu_attach(&vm->dev, vm->v.hwpt_s1));
+	EXPECT_EQ(b, vm_lands(vm, b));
+	ASSERT_EQ(0, vdevice_alloc(vm->fd, vm->v.viommu_id, vm->dev.dev_id,
+				   VSID, NULL));
+	ASSERT_EQ(0, edu_attach(&vm->dev, vm->v.hwpt_s1));
+	EXPECT_EQ(a, vm_lands(vm, IOVA_A));
+
+	/* A guest may ask for ATS where there is none */
+	ASSERT_EQ(0, vm_hwpt(vm, ste_raw(le64toh(ste_s1(vm->v.cd).ste[0]),
+					 le64toh(ste_s1(vm->v.cd).ste[1]) |
+						 STE1_EATS(1)),
+			     &eats));
+	ASSERT_EQ(0, edu_attach(&vm->dev, eats));
+	EXPECT_EQ(a, vm_lands(vm, IOVA_A));
+}
+
+/* Every step takes effect at once, with caches full of the one before */
+TEST_F(nesting, replace)
+{
+	struct vm *vm = &self->vm;
+	struct guest *g = &vm->g;
+	__u64 page[4], other_ttb, other_cd;
+	__u32 bypass, abort_id, other;
+	__u64 iova;
+	int i;
+
+	for (i = 0; i != 4; i++)
+		page[i] = guest_page(g);
+	/* One address, and each of the ways from it leads elsewhere */
+	iova = page[0];
+	vm_map(vm, iova, page[1]);
+	other_ttb = s1_create(g);
+	s1_map(g, other_ttb, iova, page[2], S1_RW);
+	other_cd = guest_zero_page(g);
+	cd_write(g, &vm->dev, other_cd, other_ttb, ASID_B);
+
+	ASSERT_EQ(0, vm_hwpt(vm, ste_bypass(), &bypass));
+	ASSERT_EQ(0, vm_hwpt(vm, ste_abort(), &abort_id));
+	ASSERT_EQ(0, vm_hwpt(vm, ste_s1(other_cd), &other));
+
+	const struct {
+		__u32 id;
+		__u64 ipa;
+	} steps[] = {
+		{ vm->v.hwpt_s1, page[1] }, { g->s2_id, page[0] },
+		{ bypass, page[0] },	    { vm->v.hwpt_s1, page[1] },
+		{ other, page[2] },	    { vm->v.hwpt_s1, page[1] },
+		{ bypass, page[0] },	    { abort_id, NOWHERE },
+		{ vm->v.hwpt_s1, page[1] }, { abort_id, NOWHERE },
+		{ g->s2_id, page[0] },	    { abort_id, NOWHERE },
+		{ bypass, page[0] },	    { g->s2_id, page[0] },
+		{ other, page[2] },
+	};
+
+	EXPECT_EQ(page[0], vm_lands(vm, iova));
+	for (i = 0; i != ARRAY_SIZE(steps); i++) {
+		ASSERT_EQ(0, edu_attach(&vm->dev, steps[i].id));
+		EXPECT_EQ(steps[i].ipa, vm_lands(vm, iova)) {
+			TH_LOG("step %d", i);
+		}
+	}
+
+	ASSERT_EQ(0, edu_detach(&vm->dev));
+	EXPECT_EQ(NOWHERE, vm_lands(vm, iova));
+	ASSERT_EQ(0, edu_attach(&vm->dev, vm->v.hwpt_s1));
+	EXPECT_EQ(page[1], vm_lands(vm, iova));
+	ASSERT_EQ(0, edu_detach(&vm->dev));
+	EXPECT_EQ(NOWHERE, vm_lands(vm, iova));
+	ASSERT_EQ(0, edu_attach(&vm->dev, g->s2_id));
+	EXPECT_EQ(page[0], vm_lands(vm, iova));
+}
+
+/*
+ * The hardware may have cached IOVA -> PA under the guest's ASID: that must go
+ * too when the host takes the memory back
+ */
+TEST_F(nesting, stage2_unmap)
+{
+	struct vm *vm = &self->vm;
+	__u64 b = guest_page(&vm->g);
+
+	ASSERT_EQ(0, guest_map(&vm->g, HOLE_IPA, HOLE_SIZE, true));
+	vm_map(vm, IOVA_A, HOLE_IPA + 0x2000);
+	vm_map(vm, IOVA_B, b);
+	ASSERT_EQ(0, edu_attach(&vm->dev, vm->v.hwpt_s1));
+	EXPECT_EQ(HOLE_IPA + 0x2000, vm_lands(vm, IOVA_A));
+	EXPECT_EQ(b, vm_lands(vm, IOVA_B));
+
+	ASSERT_EQ(0, guest_unmap(&vm->g, HOLE_IPA));
+	EXPECT_EQ(NOWHERE, vm_lands(vm, IOVA_A));
+	EXPECT_EQ(b, vm_lands(vm, IOVA_B));
+
+	/* Other memory at the same IPA */
+	ASSERT_EQ(0, guest_map(&vm->g, HOLE_IPA, HOLE_SIZE, true));
+	EXPECT_EQ(HOLE_IPA + 0x2000, vm_lands(vm, IOVA_A));
+	ASSERT_EQ(0, guest_unmap(&vm->g, HOLE_IPA));
+	EXPECT_EQ(NOWHERE, vm_lands(vm, IOVA_A));
+}
+
+/* The same with bypass, and after the guest has left its stage 1 */
+TEST_F(nesting, stage2_unmap_after_replace)
+{
+	struct vm *vm = &self->vm;
+	__u32 bypass;
+
+	ASSERT_EQ(0, vm_hwpt(vm, ste_bypass(), &bypass));
+	ASSERT_EQ(0, guest_map(&vm->g, HOLE_IPA, HOLE_SIZE, true));
+	vm_map(vm, IOVA_A, HOLE_IPA);
+
+	ASSERT_EQ(0, edu_attach(&vm->dev, bypass));
+	EXPECT_EQ(HOLE_IPA, vm_lands(vm, HOLE_IPA));
+	ASSERT_EQ(0, guest_unmap(&vm->g, HOLE_IPA));
+	EXPECT_EQ(NOWHERE, vm_lands(vm, HOLE_IPA));
+
+	ASSERT_EQ(0, guest_map(&vm->g, HOLE_IPA, HOLE_SIZE, true));
+	ASSERT_EQ(0, edu_attach(&vm->dev, vm->v.hwpt_s1));
+	EXPECT_EQ(HOLE_IPA, vm_lands(vm, IOVA_A));
+	/* Unmapped while nobody is nested, and nested again */
+	ASSERT_EQ(0, edu_attach(&vm->dev, vm->g.s2_id));
+	ASSERT_EQ(0, guest_unmap(&vm->g, HOLE_IPA));
+	ASSERT_EQ(0, edu_attach(&vm->dev, vm->v.hwpt_s1));
+	EXPECT_EQ(NOWHERE, vm_lands(vm, IOVA_A));
+
+	ASSERT_EQ(0, guest_map(&vm->g, HOLE_IPA, HOLE_SIZE, true));
+	EXPECT_EQ(HOLE_IPA, vm_lands(vm, IOVA_A));
+	/* and with nobody attached at all */
+	ASSERT_EQ(0, edu_detach(&vm->dev));
+	ASSERT_EQ(0, guest_unmap(&vm->g, HOLE_IPA));
+	ASSERT_EQ(0, edu_attach(&vm->dev, vm->v.hwpt_s1));
+	EXPECT_EQ(NOWHERE, vm_lands(vm, IOVA_A));
+}
+
+/*
+ * A changed stage-1 mapping
+ */
+FIXTURE(tlbi)
+{
+	struct vm vm;
+};
+
+FIXTURE_VARIANT(tlbi)
+{
+	__u8 op;
+	bool ranged;
+};
+
+FIXTURE_VARIANT_ADD(tlbi, nh_all)
+{
+	.op = CMD_TLBI_NH_ALL,
+};
+
+FIXTURE_VARIANT_ADD(tlbi, nh_asid)
+{
+	.op = CMD_TLBI_NH_ASID,
+};
+
+FIXTURE_VARIANT_ADD(tlbi, nh_va)
+{
+	.op = CMD_TLBI_NH_VA,
+};
+
+FIXTURE_VARIANT_ADD(tlbi, nh_vaa)
+{
+	.op = CMD_TLBI_NH_VAA,
+};
+
+FIXTURE_VARIANT_ADD(tlbi, nsnh_all)
+{
+	.op = CMD_TLBI_NSNH_ALL,
+};
+
+FIXTURE_VARIANT_ADD(tlbi, nh_va_range)
+{
+	.op = CMD_TLBI_NH_VA,
+	.ranged = true,
+};
+
+FIXTURE_VARIANT_ADD(tlbi, nh_vaa_range)
+{
+	.op = CMD_TLBI_NH_VAA,
+	.ranged = true,
+};
+
+FIXTURE_SETUP(tlbi)
+{
+	vm_start_nesting(_metadata, &self->vm);
+}
+
+FIXTURE_TEARDOWN(tlbi)
+{
+	vm_stop(_metadata, &self->vm);
+}
+
+static struct smmu_cmd tlbi_cmd(__u8 op, bool ranged, __u16 asid, __u64 iova)
+{
+	struct smmu_cmd cmd;
+
+	switch (op) {
+	case CMD_TLBI_NH_ALL:
+		return cmd_nh_all(any_vmid());
+	case CMD_TLBI_NSNH_ALL:
+		return cmd_nsnh_all();
+	case CMD_TLBI_NH_ASID:
+		return cmd_nh_asid(any_vmid(), asid);
+	case CMD_TLBI_NH_VA:
+		cmd = cmd_nh_va(any_vmid(), asid, iova);
+		break;
+	default:
+		cmd = cmd_nh_vaa(any_vmid(), iova);
+		break;
+	}
+	/* 8 pages */
+	return ranged ? cmd_ranged(cmd, 3, 1) : cmd;
+}
+
+TEST_F(tlbi, dma)
+{
+	struct vm *vm = &self->vm;
+	__u64 a = guest_page(&vm->g), b = guest_page(&vm->g);
+	bool by_asid = variant->op == CMD_TLBI_NH_ASID ||
+		       variant->op == CMD_TLBI_NH_VA;
+	bool by_va = variant->op == CMD_TLBI_NH_VA ||
+		     variant->op == CMD_TLBI_NH_VAA;
+	__u64 start = IOVA_A;
+
+	if (variant->ranged) {
+		if (!(vm->dev.info.idr[3] & IDR3_RIL))
+			SKIP(return, "this SMMU has no range invalidation");
+		start -= 5 * GUEST_PAGE;
+	}
+
+	vm_map(vm, IOVA_A, a);
+	ASSERT_EQ(0, edu_attach(&vm->dev, vm->v.hwpt_s1));
+	EXPECT_EQ(a, vm_lands(vm, IOVA_A));
+	vm_map(vm, IOVA_A, b);
+	EXPECT_EQ(a, vm_lands(vm, IOVA_A));
+
+	/* Near misses */
+	if (by_asid) {
+		ASSERT_EQ(0, vm_cmd(vm, tlbi_cmd(variant->op, variant->ranged, ASID_B, start)));
+		ASSERT_EQ(0, vm_cmd(vm, tlbi_cmd(variant->op, variant->ranged, ASID << 8, start)));
+	}
+	if (by_va) {
+		ASSERT_EQ(0, vm_cmd(vm, tlbi_cmd(variant->op, variant->ranged, ASID,
+						 IOVA_A + GUEST_PAGE)));
+		ASSERT_EQ(0, vm_cmd(vm, tlbi_cmd(variant->op, variant->ranged, ASID,
+						 IOVA_A - 8 * GUEST_PAGE)));
+	}
+	if (by_asid || by_va)
+		EXPECT_EQ(a, vm_lands(vm, IOVA_A));
+
+	ASSERT_EQ(0, vm_cmd(vm, tlbi_cmd(variant->op, variant->ranged, ASID, start)));
+	EXPECT_EQ(b, vm_lands(vm, IOVA_A));
+
+	/* An entry taken away is one changed */
+	s1_unmap(&vm->g, vm->v.ttb, IOVA_A);
+	ASSERT_EQ(0, vm_cmd(vm, tlbi_cmd(variant->op, variant->ranged, ASID, start)));
+	EXPECT_EQ(NOWHERE, vm_lands(vm, IOVA_A));
+}
+
+/*
+ * A changed Context Descriptor
+ */
+FIXTURE(cfgi)
+{
+	struct vm vm;
+};
+
+FIXTURE_VARIANT(cfgi)
+{
+	struct smmu_cmd (*cmd)(__u32 sid);
+};
+
+FIXTURE_VARIANT_ADD(cfgi, cd)
+{
+	.cmd = cmd_cfgi_cd,
+};
+
+FIXTURE_VARIANT_ADD(cfgi, cd_all)
+{
+	.cmd = cmd_cfgi_cd_all,
+};
+
+FIXTURE_SETUP(cfgi)
+{
+	vm_start_nesting(_metadata, &self->vm);
+}
+
+FIXTURE_TEARDOWN(cfgi)
+{
+	vm_stop(_metadata, &self->vm);
+}
+
+TEST_F(cfgi, dma)
+{
+	struct vm *vm = &self->vm;
+	__u64 a = guest_page(&vm->g), b = guest_page(&vm->g);
+	__u64 ttb = s1_create(&vm->g);
+
+	vm_map(vm, IOVA_A, a);
+	s1_map(&vm->g, ttb, IOVA_A, b, S1_RW);
+	ASSERT_EQ(0, edu_attach(&vm->dev, vm->v.hwpt_s1));
+	EXPECT_EQ(a, vm_lands(vm, IOVA_A));
+
+	cd_write(&vm->g, &vm->dev, vm->v.cd, ttb, ASID_B);
+	EXPECT_EQ(-EIO, vm_cmd(vm, variant->cmd(VSID + 1)));
+	EXPECT_EQ(-EIO, vm_cmd(vm, variant->cmd(0)));
+	ASSERT_EQ(0, vm_cmd(vm, cmd_nsnh_all()));
+	EXPECT_EQ(a, vm_lands(vm, IOVA_A));
+	ASSERT_EQ(0, vm_cmd(vm, variant->cmd(VSID)));
+	EXPECT_EQ(b, vm_lands(vm, IOVA_A));
+
+	/* The name of a device is the one it has now */
+	ASSERT_EQ(0, iommufd_destroy(vm->fd, vm->v.vdevice_id));
+	EXPECT_EQ(-EIO, vm_cmd(vm, variant->cmd(VSID)));
+	ASSERT_EQ(0, vdevice_alloc(vm->fd, vm->v.viommu_id, vm->dev.dev_id,
+				   VSID_B, NULL));
+	EXPECT_EQ(-EIO, vm_cmd(vm, variant->cmd(VSID)));
+	cd_write(&vm->g, &vm->dev, vm->v.cd, vm->v.ttb, ASID);
+	EXPECT_EQ(b, vm_lands(vm, IOVA_A));
+	ASSERT_EQ(0, vm_cmd(vm, variant->cmd(VSID_B)));
+	EXPECT_EQ(a, vm_lands(vm, IOVA_A));
+}
+
+/*
+ * Many commands in one call
+ */
+static struct smmu_cmd *filler_cmds(size_t n)
+{
+	struct smmu_cmd *cmds = calloc(n, sizeof(*cmds));
+	size_t i;
+
+	for (i = 0; cmds && i != n; i++)
+		cmds[i] = cmd_nh_va(0, ASID, IOVA_C + (i % 512) * GUEST_PAGE);
+	return cmds;
+}
+
+/*
+ * IOVA_A and IOVA_B lead to pages a and b and are cached; then both are changed
+ * to their page 1
+ */
+struct two_pages {
+	__u64 a[2];
+	__u64 b[2];
+};
+
+static void two_pages_stale(struct __test_metadata *_metadata, struct vm *vm,
+			    struct two_pages *p)
+{
+	int i;
+
+	if (!p->a[0]) {
+		for (i = 0; i != 2; i++) {
+			p->a[i] = guest_page(&vm->g);
+			p->b[i] = guest_page(&vm->g);
+		}
+	}
+	vm_map(vm, IOVA_A, p->a[0]);
+	vm_map(vm, IOVA_B, p->b[0]);
+	ASSERT_EQ(0, vm_cmd(vm, cmd_nh_all(0)));
+	ASSERT_EQ(p->a[0], vm_lands(vm, IOVA_A));
+	ASSERT_EQ(p->b[0], vm_lands(vm, IOVA_B));
+	vm_map(vm, IOVA_A, p->a[1]);
+	vm_map(vm, IOVA_B, p->b[1]);
+}
+
+/* What the kernel says was done was done, and what was not was not */
+TEST_F(nesting, bad_command_at_k)
+{
+	static const unsigned int ks[] = { 1, 64, 1000 };
+	struct vm *vm = &self->vm;
+	struct two_pages p = {};
+	struct smmu_cmd *cmds;
+	unsigned int i;
+	__u32 num;
+
+	ASSERT_EQ(0, edu_attach(&vm->dev, vm->v.hwpt_s1));
+	for (i = 0; i != ARRAY_SIZE(ks); i++) {
+		unsigned int k = ks[i];
+
+		two_pages_stale(_metadata, vm, &p);
+		cmds = filler_cmds(k + 100);
+		ASSERT_NE(NULL, cmds);
+		cmds[k - 1] = cmd_nh_va(any_vmid(), ASID, IOVA_A);
+		cmds[k] = i & 1 ? cmd_cfgi_cd(VSID + 1) : cmd_raw(0x20, 0);
+		cmds[k + 1] = cmd_nh_va(any_vmid(), ASID, IOVA_B);
+		num = k + 100;
+		EXPECT_EQ(-EIO, viommu_cmds(vm->fd, vm->v.viommu_id, cmds,
+					    &num));
+		EXPECT_EQ(k, num);
+		EXPECT_EQ(p.a[1], vm_lands(vm, IOVA_A));
+		EXPECT_EQ(p.b[0], vm_lands(vm, IOVA_B));
+		free(cmds);
+	}
+}
+
+/* The array ends before entry_num says, or an entry has more than we know */
+TEST_F(nesting, bad_array_at_k)
+{
+	const unsigned int k = 1024;
+	struct {
+		struct smmu_cmd cmd;
+		__u64 tail[2];
+	} wide[4] = {};
+	struct vm *vm = &self->vm;
+	struct two_pages p = {};
+	struct smmu_cmd *cmds, *fill;
+	size_t size, page;
+	__u32 num;
+	int i;
+
+	ASSERT_EQ(0, edu_attach(&vm->dev, vm->v.hwpt_s1));
+
+	page = sysconf(_SC_PAGESIZE);
+	size = (k * sizeof(*cmds) + page - 1) / page * page;
+	cmds = mmap(NULL, size + page, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, cmds);
+	ASSERT_EQ(0, mprotect((void *)cmds + size, page, PROT_NONE));
+	cmds = (void *)cmds + size - k * sizeof(*cmds);
+	fill = filler_cmds(k);
+	ASSERT_NE(NULL, fill);
+	memcpy(cmds, fill, k * sizeof(*cmds));
+	cmds[0] = cmd_nh_va(any_vmid(), ASID, IOVA_A);
+
+	two_pages_stale(_metadata, vm, &p);
+	num = k + 100;
+	EXPECT_EQ(-EFAULT, viommu_cmds(vm->fd, vm->v.viommu_id, cmds, &num));
+	EXPECT_GE(k, num);
+	EXPECT_EQ(p.a[!!num], vm_lands(vm, IOVA_A));
+	EXPECT_EQ(p.b[0], vm_lands(vm, IOVA_B));
+
+	num = 1;
+	EXPECT_EQ(-EFAULT, viommu_cmds(vm->fd, vm->v.viommu_id,
+				       (void *)cmds + k * sizeof(*cmds), &num));
+	EXPECT_EQ(0, num);
+
+	for (i = 0; i != 4; i++)
+		wide[i].cmd = fill[i];
+	wide[1].cmd = cmd_nh_va(any_vmid(), ASID, IOVA_A);
+	wide[3].cmd = cmd_nh_va(any_vmid(), ASID, IOVA_B);
+	wide[2].tail[1] = htole64(BIT_ULL(63));
+	two_pages_stale(_metadata, vm, &p);
+	num = 4;
+	EXPECT_EQ(-E2BIG,
+		  hwpt_invalidate(vm->fd, vm->v.viommu_id,
+				  IOMMU_VIOMMU_INVALIDATE_DATA_ARM_SMMUV3, wide,
+				  sizeof(wide[0]), &num));
+	EXPECT_EQ(2, num);
+	EXPECT_EQ(p.a[1], vm_lands(vm, IOVA_A));
+	EXPECT_EQ(p.b[0], vm_lands(vm, IOVA_B));
+
+	wide[2].tail[1] = 0;
+	num = 4;
+	EXPECT_EQ(0, hwpt_invalidate(vm->fd, vm->v.viommu_id,
+				     IOMMU_VIOMMU_INVALIDATE_DATA_ARM_SMMUV3,
+				     wide, sizeof(wide[0]), &num));
+	EXPECT_EQ(4, num);
+	EXPECT_EQ(p.b[1], vm_lands(vm, IOVA_B));
+	free(fill);
+}
+
+TEST_F(nesting, many_commands)
+{
+	static const unsigned int ns[] = { 4096, 1U << 19 };
+	struct vm *vm = &self->vm;
+	struct two_pages p = {};
+	struct smmu_cmd *cmds;
+	unsigned int i;
+	__u32 num;
+
+	ASSERT_EQ(0, edu_attach(&vm->dev, vm->v.hwpt_s1));
+	for (i = 0; i != ARRAY_SIZE(ns); i++) {
+		two_pages_stale(_metadata, vm, &p);
+		cmds = filler_cmds(ns[i]);
+		ASSERT_NE(NULL, cmds);
+		cmds[ns[i] - 1] = cmd_nh_va(any_vmid(), ASID, IOVA_A);
+		EXPECT_EQ(p.a[0], vm_lands(vm, IOVA_A));
+		num = ns[i];
+		EXPECT_EQ(0, viommu_cmds(vm->fd, vm->v.viommu_id, cmds, &num));
+		EXPECT_EQ(ns[i], num);
+		EXPECT_EQ(p.a[1], vm_lands(vm, IOVA_A));
+		EXPECT_EQ(p.b[0], vm_lands(vm, IOVA_B));
+		free(cmds);
+	}
+
+	cmds = filler_cmds(4096);
+	ASSERT_NE(NULL, cmds);
+	for (i = 0; i != 4096; i++)
+		cmds[i] = cmd_cfgi_cd(VSID);
+	num = 4096;
+	EXPECT_EQ(0, viommu_cmds(vm->fd, vm->v.viommu_id, cmds, &num));
+	EXPECT_EQ(4096, num);
+	free(cmds);
+}
+
+/*
+ * Which commands a guest may give: the table of the uAPI once more, written down
+ * from the specification and independent of the driver's
+ */
+static bool cmd_fields(const struct edu *dev, __u8 op, __u64 mask[2])
+{
+	bool ril = dev->info.idr[3] & IDR3_RIL;
+	bool ds = dev->info.idr[5] & IDR5_DS;
+	bool ssid = IDR1_SSIDSIZE(dev->info.idr[1]);
+	__u64 asid = dev->info.idr[0] & IDR0_ASID16 ? CMD0_ASID(0xffff) :
+						      CMD0_ASID(0x00ff);
+
+	mask[0] = 0;
+	mask[1] = 0;
+	switch (op) {
+	case CMD_CFGI_CD:
+		mask[0] = CMD0_SID(0xffffffff) | (ssid ? 0xfffffULL << 12 : 0);
+		mask[1] = CMD1_LEAF;
+		return true;
+	case CMD_CFGI_CD_ALL:
+		mask[0] = CMD0_SID(0xffffffff);
+		return true;
+	case CMD_TLBI_NH_ALL:
+		mask[0] = CMD0_VMID(0xffff);
+		return true;
+	case CMD_TLBI_NH_ASID:
+		mask[0] = CMD0_VMID(0xffff) | asid;
+		return true;
+	case CMD_TLBI_NH_VA:
+	case CMD_TLBI_NH_VAA:
+		mask[0] = CMD0_VMID(0xffff);
+		if (op == CMD_TLBI_NH_VA)
+			mask[0] |= asid;
+		mask[1] = CMD1_LEAF | CMD1_VA_MASK;
+		if (ril) {
+			mask[0] |= CMD0_NUM(0x1f) | CMD0_SCALE(ds ? 0x3f : 0x1f);
+			mask[1] |= CMD1_TTL(3) | CMD1_TG(3);
+		}
+		return true;
+	case CMD_TLBI_NSNH_ALL:
+		return true;
+	case CMD_ATC_INV:
+		mask[0] = CMD0_SID(0xffffffff);
+		if (ssid)
+			mask[0] |= BIT_ULL(11) | BIT_ULL(9) | 0xfffffULL << 12;
+		mask[1] = CMD1_VA_MASK | 0x3f;
+		return dev->info.idr[0] & IDR0_ATS;
+	}
+	return false;
+}
+
+static bool cmd_legal(const struct edu *dev, __u64 w0, __u64 w1)
+{
+	unsigned int num = w0 >> 12 & 0x1f, scale = w0 >> 20 & 0x3f;
+	unsigned int ttl = w1 >> 8 & 3, tg = w1 >> 10 & 3;
+	__u64 mask[2];
+
+	if (!cmd_fields(dev, w0 & 0xff, mask) ||
+	    (w0 & ~mask[0] & ~0xffULL) || (w1 & ~mask[1]))
+		return false;
+	switch (w0 & 0xff) {
+	case CMD_CFGI_CD:
+	case CMD_CFGI_CD_ALL:
+		return w0 >> 32 == VSID;
+	case CMD_ATC_INV:
+		return w0 >> 32 == VSID && (w1 & 0x3f) <= 52;
+	case CMD_TLBI_NH_VA:
+	case CMD_TLBI_NH_VAA:
+		if (!tg)
+			return !num && !scale && !ttl;
+		if (!num && !scale && !ttl)
+			return false;
+		return tg != 2 || ttl != 1 || (dev->info.idr[5] & IDR5_DS);
+	}
+	return true;
+}
+
+static void check_cmd(struct __test_metadata *_metadata, struct vm *vm,
+		      __u64 w0, __u64 w1)
+{
+	EXPECT_EQ(cmd_legal(&vm->dev, w0, w1) ? 0 : -EIO,
+		  vm_cmd(vm, cmd_raw(w0, w1))) {
+		TH_LOG("command %#llx %#llx", w0, w1);
+	}
+}
+
+TEST_F(nesting, every_opcode)
+{
+	unsigned int op;
+
+	for (op = 0; op != 0x100; op++) {
+		check_cmd(_metadata, &self->vm, op, 0);
+		check_cmd(_metadata, &self->vm, op | CMD0_SID(VSID), 0);
+	}
+}
+
+TEST_F(nesting, every_command_bit)
+{
+	struct {
+		__u64 w0;
+		__u64 w1;
+	} base[] = {
+		{ CMD_CFGI_CD | CMD0_SID(VSID), 0 },
+		{ CMD_CFGI_CD_ALL | CMD0_SID(VSID), 0 },
+		{ CMD_TLBI_NH_ALL, 0 },
+		{ CMD_TLBI_NH_ASID, 0 },
+		{ CMD_TLBI_NH_VA, 0 },
+		{ CMD_TLBI_NH_VA | CMD0_NUM(1), CMD1_TG(1) },
+		{ CMD_TLBI_NH_VA | CMD0_NUM(1), CMD1_TG(2) },
+		{ CMD_TLBI_NH_VA | CMD0_SCALE(1), CMD1_TG(3) },
+		{ CMD_TLBI_NH_VA, CMD1_TG(1) | CMD1_TTL(2) },
+		{ CMD_TLBI_NH_VAA, 0 },
+		{ CMD_TLBI_NH_VAA | CMD0_NUM(1), CMD1_TG(1) },
+		{ CMD_TLBI_NH_VAA | CMD0_NUM(1), CMD1_TG(2) },
+		{ CMD_TLBI_NH_VAA | CMD0_SCALE(1), CMD1_TG(3) },
+		{ CMD_TLBI_NH_VAA, CMD1_TG(1) | CMD1_TTL(2) },
+		{ CMD_TLBI_NSNH_ALL, 0 },
+		{ CMD_ATC_INV | CMD0_SID(VSID), 0 },
+	};
+	unsigned int i, bit;
+
+	for (i = 0; i != ARRAY_SIZE(base); i++) {
+		check_cmd(_metadata, &self->vm, base[i].w0, base[i].w1);
+		for (bit = 0; bit != 64; bit++) {
+			check_cmd(_metadata, &self->vm,
+				  base[i].w0 ^ 1ULL << bit, base[i].w1);
+			check_cmd(_metadata, &self->vm, base[i].w0,
+				  base[i].w1 ^ 1ULL << bit);
+		}
+	}
+}
+
+/* A guest that means harm: a few fields right, the rest anything */
+TEST_F(nesting, random_commands)
+{
+	static const __u8 ops[] = {
+		CMD_CFGI_CD,	  CMD_CFGI_CD_ALL, CMD_TLBI_NH_ALL,
+		CMD_TLBI_NH_ASID, CMD_TLBI_NH_VA,  CMD_TLBI_NH_VAA,
+		CMD_TLBI_NSNH_ALL, CMD_ATC_INV,
+	};
+	struct vm *vm = &self->vm;
+	__u64 a = guest_page(&vm->g);
+	unsigned int i;
+
+	vm_map(vm, IOVA_A, a);
+	ASSERT_EQ(0, edu_attach(&vm->dev, vm->v.hwpt_s1));
+	for (i = 0; i != 3000; i++) {
+		__u8 op = ops[random_u64() % ARRAY_SIZE(ops)];
+		__u64 w0 = random_u64(), w1 = random_u64(), mask[2];
+
+		/* Mostly legal but for one thing */
+		cmd_fields(&vm->dev, op, mask);
+		if (random_u64() % 4) {
+			w0 &= mask[0];
+			w1 &= mask[1];
+		}
+		w0 = (w0 & ~0xffULL) | op;
+		if (op == CMD_CFGI_CD || op == CMD_CFGI_CD_ALL ||
+		    op == CMD_ATC_INV)
+			w0 = (w0 & 0xffffffff) | CMD0_SID(VSID);
+		else if (random_u64() % 2)
+			w1 &= ~(CMD1_TG(3) | CMD1_TTL(3));
+		if (random_u64() % 2)
+			w0 &= ~(CMD0_NUM(0x1f) | CMD0_SCALE(0x3f));
+		if (!(random_u64() % 4))
+			w0 ^= 1ULL << random_u64() % 64;
+		check_cmd(_metadata, vm, w0, w1);
+	}
+	EXPECT_EQ(a, vm_lands(vm, IOVA_A));
+}
+
+/*
+ * Which STEs a guest may have
+ */
+static bool ste_legal(__u64 w0, __u64 w1)
+{
+	const __u64 mask0 = STE0_V | STE0_CFG(7) | 3ULL << 4 |
+			    STE0_CTXPTR_MASK | 0x1fULL << 59;
+	const __u64 mask1 = 0xff | BIT_ULL(27) | STE1_EATS(3);
+	unsigned int cfg = w0 >> 1 & 7, eats = w1 >> 28 & 3;
+
+	if (!(w0 & STE0_V))
+		return true;
+	return !(w0 & ~mask0) && !(w1 & ~mask1) && eats <= 1 &&
+	       (cfg == CFG_ABORT || cfg == CFG_BYPASS || cfg == CFG_S1);
+}
+
+static void check_ste(struct __test_metadata *_metadata, struct vm *vm,
+		      __u64 w0, __u64 w1)
+{
+	__u32 id;
+	int rc;
+
+	rc = vm_hwpt(vm, ste_raw(w0, w1), &id);
+	EXPECT_EQ(ste_legal(w0, w1) ? 0 : -EIO, rc) {
+		TH_LOG("STE %#llx %#llx", w0, w1);
+	}
+	if (!rc)
+		ASSERT_EQ(0, iommufd_destroy(vm->fd, id));
+}
+
+TEST_F(nesting, every_ste_bit)
+{
+	static const unsigned int cfgs[] = { CFG_ABORT, CFG_BYPASS, CFG_S1 };
+	struct vm *vm = &self->vm;
+	unsigned int i, bit;
+
+	for (i = 0; i != 8; i++)
+		check_ste(_metadata, vm, STE0_V | STE0_CFG(i), 0);
+	for (i = 0; i != 4; i++)
+		check_ste(_metadata, vm, STE0_V | STE0_CFG(CFG_S1),
+			  STE1_EATS(i));
+	check_ste(_metadata, vm, 0, 0);
+	check_ste(_metadata, vm, ~STE0_V, ~0ULL);
+	check_ste(_metadata, vm, 0, STE1_EATS(2));
+	for (i = 0; i != ARRAY_SIZE(cfgs); i++) {
+		for (bit = 0; bit != 64; bit++) {
+			check_ste(_metadata, vm,
+				  (STE0_V | STE0_CFG(cfgs[i])) ^ 1ULL << bit,
+				  0);
+			check_ste(_metadata, vm, STE0_V | STE0_CFG(cfgs[i]),
+				  1ULL << bit);
+		}
+	}
+}
+
+/*
+ * Errors, by ioctl
+ */
+TEST_F(nesting, err_viommu_alloc)
+{
+	struct vm *vm = &self->vm;
+	__u32 dev_id = vm->dev.dev_id, s2_id = vm->g.s2_id;
+	struct {
+		struct iommu_viommu_alloc cmd;
+		__u64 tail[2];
+	} buf;
+	__u32 plain, id;
+
+#define VIOMMU_ALLOC_SIZE(_size, ...)                                      \
+	({                                                                 \
+		buf.cmd = (struct iommu_viommu_alloc){ .size = _size,      \
+						       __VA_ARGS__ };      \
+		iommufd_ioctl(vm->fd, IOMMU_VIOMMU_ALLOC, &buf);           \
+	})
+#define VIOMMU_ALLOC(...)	VIOMMU_ALLOC_SIZE(sizeof(buf.cmd), __VA_ARGS__)
+#define ARM	.type = IOMMU_VIOMMU_TYPE_ARM_SMMUV3
+#define DEV	.dev_id = dev_id
+#define S2	.hwpt_id = s2_id
+
+	memset(&buf, 0, sizeof(buf));
+	EXPECT_EQ(-ENOENT, VIOMMU_ALLOC(ARM, .dev_id = 0x7777, S2));
+	EXPECT_EQ(-ENOENT, VIOMMU_ALLOC(ARM, .dev_id = s2_id, S2));
+	EXPECT_EQ(-ENOENT, VIOMMU_ALLOC(ARM, DEV, .hwpt_id = 0x7777));
+	EXPECT_EQ(-ENOENT, VIOMMU_ALLOC(ARM, DEV, .hwpt_id = dev_id));
+	EXPECT_EQ(-EOPNOTSUPP, VIOMMU_ALLOC(.type = 0, DEV, S2));
+	EXPECT_EQ(-EOPNOTSUPP, VIOMMU_ALLOC(.type = 0x7777, DEV, S2));
+	EXPECT_EQ(-EOPNOTSUPP, VIOMMU_ALLOC(.type = ~0U, DEV, S2));
+	EXPECT_EQ(-EOPNOTSUPP, VIOMMU_ALLOC(ARM, DEV, S2, .flags = 1));
+	EXPECT_EQ(-EOPNOTSUPP, VIOMMU_ALLOC(ARM, DEV, S2, .flags = BIT(31)));
+	EXPECT_EQ(-EOPNOTSUPP, VIOMMU_ALLOC(ARM, DEV, S2, .__reserved = 1));
+
+	/* A paging HWPT that is no nesting parent, and a nested one */
+	ASSERT_EQ(0, hwpt_alloc(vm->fd, dev_id, vm->g.ioas_id, 0,
+				IOMMU_HWPT_DATA_NONE, NULL, 0, &plain));
+	EXPECT_EQ(-EINVAL, VIOMMU_ALLOC(ARM, DEV, .hwpt_id = plain));
+	EXPECT_GT(0, VIOMMU_ALLOC(ARM, DEV, .hwpt_id = vm->v.hwpt_s1));
+
+	/* The order of the checks */
+	EXPECT_EQ(-EOPNOTSUPP,
+		  VIOMMU_ALLOC(ARM, .dev_id = 0x7777, S2, .flags = 1));
+	EXPECT_EQ(-EOPNOTSUPP, VIOMMU_ALLOC(.type = 0, .dev_id = 0x7777, S2));
+	EXPECT_EQ(-ENOENT, VIOMMU_ALLOC(.type = 0x7777, .dev_id = 0x7777, S2));
+	EXPECT_EQ(-EOPNOTSUPP,
+		  VIOMMU_ALLOC(.type = 0x7777, DEV, .hwpt_id = plain));
+	EXPECT_EQ(-EOPNOTSUPP,
+		  VIOMMU_ALLOC(.type = 0x7777, DEV, .hwpt_id = 0x7777));
+
+	/* Sizes of the struct: 6.13's was shorter, a later one will be longer */
+	EXPECT_EQ(-EINVAL, VIOMMU_ALLOC_SIZE(20, ARM, DEV, S2));
+	EXPECT_EQ(-EINVAL, VIOMMU_ALLOC_SIZE(0, ARM, DEV, S2));
+	EXPECT_EQ(0, VIOMMU_ALLOC_SIZE(24, ARM, DEV, S2));
+	EXPECT_EQ(0, iommufd_destroy(vm->fd, buf.cmd.out_viommu_id));
+	/* then what comes behind is not looked at */
+	EXPECT_EQ(0, VIOMMU_ALLOC_SIZE(24, ARM, DEV, S2, .data_len = ~0U,
+				       .__reserved = ~0U,
+				       .data_uptr = ~0ULL));
+	EXPECT_EQ(0, iommufd_destroy(vm->fd, buf.cmd.out_viommu_id));
+	EXPECT_EQ(-EOPNOTSUPP, VIOMMU_ALLOC_SIZE(32, ARM, DEV, S2,
+						 .__reserved = 1));
+	EXPECT_EQ(0, VIOMMU_ALLOC_SIZE(sizeof(buf), ARM, DEV, S2));
+	EXPECT_EQ(0, iommufd_destroy(vm->fd, buf.cmd.out_viommu_id));
+	buf.tail[1] = 1;
+	EXPECT_EQ(-E2BIG, VIOMMU_ALLOC_SIZE(sizeof(buf), ARM, DEV, S2));
+	EXPECT_EQ(0, VIOMMU_ALLOC(ARM, DEV, S2));
+	id = buf.cmd.out_viommu_id;
+	EXPECT_EQ(-EBUSY, iommufd_destroy(vm->fd, s2_id));
+	EXPECT_EQ(0, iommufd_destroy(vm->fd, id));
+	EXPECT_EQ(-ENOENT, iommufd_destroy(vm->fd, id));
+#undef VIOMMU_ALLOC
+#undef VIOMMU_ALLOC_SIZE
+#undef ARM
+#undef DEV
+#undef S2
+}
+
+TEST_F(nesting, err_vdevice_alloc)
+{
+	struct vm *vm = &self->vm;
+	__u32 dev_id = vm->dev.dev_id, viommu_id = vm->v.viommu_id, other, id;
+	struct {
+		struct iommu_vdevice_alloc cmd;
+		__u64 tail;
+	} buf = {
+		.cmd = { .viommu_id = viommu_id, .dev_id = dev_id,
+			 .virt_id = VSID },
+	};
+
+	/* The device has one, whatever the name and whichever the vIOMMU */
+	EXPECT_EQ(-EEXIST, vdevice_alloc(vm->fd, viommu_id, dev_id, VSID, &id));
+	EXPECT_EQ(-EEXIST, vdevice_alloc(vm->fd, viommu_id, dev_id, VSID_B,
+					 &id));
+	ASSERT_EQ(0, viommu_alloc(vm->fd, dev_id, vm->g.s2_id, &other));
+	EXPECT_EQ(-EEXIST, vdevice_alloc(vm->fd, other, dev_id, VSID, &id));
+
+	/* and all of that left it alone */
+	EXPECT_EQ(0, vm_cmd(vm, cmd_cfgi_cd(VSID)));
+	EXPECT_EQ(-EIO, vm_cmd(vm, cmd_cfgi_cd(VSID_B)));
+	EXPECT_EQ(-EIO, viommu_cmd(vm->fd, other, cmd_cfgi_cd(VSID)));
+
+	ASSERT_EQ(0, iommufd_destroy(vm->fd, vm->v.vdevice_id));
+	EXPECT_EQ(-ENOENT, vdevice_alloc(vm->fd, 0x7777, dev_id, VSID, &id));
+	EXPECT_EQ(-ENOENT, vdevice_alloc(vm->fd, vm->g.s2_id, dev_id, VSID,
+					 &id));
+	EXPECT_EQ(-ENOENT, vdevice_alloc(vm->fd, viommu_id, 0x7777, VSID, &id));
+	EXPECT_EQ(-ENOENT, vdevice_alloc(vm->fd, viommu_id, viommu_id, VSID,
+					 &id));
+	EXPECT_EQ(-EINVAL, vdevice_alloc(vm->fd, viommu_id, dev_id, BIT_ULL(32),
+					 &id));
+	EXPECT_EQ(-EINVAL, vdevice_alloc(vm->fd, viommu_id, dev_id,
+					 VSID | BIT_ULL(63), &id));
+
+	buf.cmd.size = 20;
+	EXPECT_EQ(-EINVAL, iommufd_ioctl(vm->fd, IOMMU_VDEVICE_ALLOC, &buf));
+	buf.cmd.size = sizeof(buf);
+	buf.tail = 1;
+	EXPECT_EQ(-E2BIG, iommufd_ioctl(vm->fd, IOMMU_VDEVICE_ALLOC, &buf));
+	buf.tail = 0;
+	EXPECT_EQ(0, iommufd_ioctl(vm->fd, IOMMU_VDEVICE_ALLOC, &buf));
+	EXPECT_EQ(0, iommufd_destroy(vm->fd, buf.cmd.out_vdevice_id));
+
+	/* Both ends of a StreamID */
+	EXPECT_EQ(0, vdevice_alloc(vm->fd, viommu_id, dev_id, 0, &id));
+	EXPECT_EQ(0, vm_cmd(vm, cmd_cfgi_cd(0)));
+	EXPECT_EQ(0, iommufd_destroy(vm->fd, id));
+	EXPECT_EQ(0, vdevice_alloc(vm->fd, viommu_id, dev_id, 0xffffffff, &id));
+	EXPECT_EQ(0, vm_cmd(vm, cmd_cfgi_cd(0xffffffff)));
+	EXPECT_EQ(0, iommufd_destroy(vm->fd, id));
+}
+
+TEST_F(nesting, err_hwpt_alloc)
+{
+	struct vm *vm = &self->vm;
+	__u32 dev_id = vm->dev.dev_id, viommu_id = vm->v.viommu_id, id, bit;
+	struct {
+		struct iommu_hwpt_arm_smmuv3 ste;
+		__u64 tail;
+	} data = { .ste = ste_bypass() };
+
+#define ALLOC(pt_id, flags, type, len)                               \
+	hwpt_alloc(vm->fd, dev_id, pt_id, flags, type, &data, len, &id)
+#define ARM	IOMMU_HWPT_DATA_ARM_SMMUV3
+
+	for (bit = 0; bit != 32; bit++)
+		if (1U << bit != IOMMU_HWPT_FAULT_ID_VALID)
+			EXPECT_EQ(-EOPNOTSUPP,
+				  ALLOC(viommu_id, 1U << bit, ARM, 16));
+	EXPECT_EQ(-EINVAL, ALLOC(viommu_id, 0, ARM, 8));
+	EXPECT_EQ(-EINVAL, ALLOC(viommu_id, 0, ARM, 15));
+	EXPECT_EQ(-EINVAL, ALLOC(viommu_id, 0, ARM, 0));
+	EXPECT_EQ(-EINVAL, ALLOC(viommu_id, 0, IOMMU_HWPT_DATA_VTD_S1, 16));
+	EXPECT_EQ(-EINVAL, ALLOC(viommu_id, 0, 0x7777, 16));
+	EXPECT_GT(0, hwpt_alloc(vm->fd, dev_id, viommu_id, 0,
+				IOMMU_HWPT_DATA_NONE, NULL, 0, &id));
+	EXPECT_EQ(-EFAULT, hwpt_alloc(vm->fd, dev_id, viommu_id, 0, ARM,
+				      (void *)8, 16, &id));
+	EXPECT_EQ(-ENOENT, hwpt_alloc(vm->fd, 0x7777, viommu_id, 0, ARM, &data,
+				      16, &id));
+	EXPECT_GT(0, ALLOC(vm->v.vdevice_id, 0, ARM, 16));
+	/* A stage 2 alone has no VMID to nest under */
+	EXPECT_GT(0, ALLOC(vm->g.s2_id, 0, ARM, 16));
+
+	EXPECT_EQ(0, ALLOC(viommu_id, 0, ARM, sizeof(data)));
+	EXPECT_EQ(0, iommufd_destroy(vm->fd, id));
+	data.tail = 1;
+	EXPECT_EQ(-E2BIG, ALLOC(viommu_id, 0, ARM, sizeof(data)));
+#undef ALLOC
+#undef ARM
+}
+
+TEST_F(nesting, err_hwpt_invalidate)
+{
+	struct vm *vm = &self->vm;
+	const __u32 arm = IOMMU_VIOMMU_INVALIDATE_DATA_ARM_SMMUV3;
+	size_t page = sysconf(_SC_PAGESIZE);
+	struct iommu_hwpt_invalidate cmd;
+	struct smmu_cmd *cmds = calloc(2, page);
+	__u32 num;
+
+	ASSERT_NE(NULL, cmds);
+	cmds[0] = cmd_nsnh_all();
+
+	/* entry_num 1; afterwards it says that none was done */
+#define INVALIDATE(id, type, data, len)                                 \
+	({                                                              \
+		int _rc;                                                \
+									\
+		num = 1;                                                \
+		_rc = hwpt_invalidate(vm->fd, id, type, data, len, &num); \
+		EXPECT_EQ(_rc ? 0 : 1, num);                            \
+		_rc;                                                    \
+	})
+
+	EXPECT_EQ(0, INVALIDATE(vm->v.viommu_id, arm, cmds, 16));
+	EXPECT_EQ(-ENOENT, INVALIDATE(0x7777, arm, cmds, 16));
+	EXPECT_EQ(-ENOENT, INVALIDATE(vm->g.ioas_id, arm, cmds, 16));
+	EXPECT_EQ(-ENOENT, INVALIDATE(vm->g.s2_id, arm, cmds, 16));
+	EXPECT_EQ(-ENOENT, INVALIDATE(vm->dev.dev_id, arm, cmds, 16));
+	EXPECT_EQ(-ENOENT, INVALIDATE(vm->v.vdevice_id, arm, cmds, 16));
+	/* A nested HWPT of this driver is invalidated through its vIOMMU */
+	EXPECT_GT(0, INVALIDATE(vm->v.hwpt_s1, arm, cmds, 16));
+	EXPECT_EQ(-EINVAL, INVALIDATE(vm->v.viommu_id, 0, cmds, 16));
+	EXPECT_EQ(-EINVAL, INVALIDATE(vm->v.viommu_id, 2, cmds, 16));
+	EXPECT_EQ(-EINVAL, INVALIDATE(vm->v.viommu_id, 0xdeadbeef, cmds, 16));
+	EXPECT_EQ(-EINVAL, INVALIDATE(vm->v.viommu_id, arm, NULL, 16));
+	EXPECT_EQ(-EINVAL, INVALIDATE(vm->v.viommu_id, arm, cmds, 0));
+	EXPECT_EQ(-EINVAL, INVALIDATE(vm->v.viommu_id, arm, cmds, 8));
+	EXPECT_EQ(-EINVAL, INVALIDATE(vm->v.viommu_id, arm, cmds, 15));
+	EXPECT_EQ(-EINVAL, INVALIDATE(vm->v.viommu_id, arm, cmds, page + 1));
+	EXPECT_EQ(-EINVAL, INVALIDATE(vm->v.viommu_id, arm, cmds, ~0U));
+	EXPECT_EQ(-EFAULT, INVALIDATE(vm->v.viommu_id, arm, (void *)16, 16));
+	EXPECT_EQ(0, INVALIDATE(vm->v.viommu_id, arm, cmds, 24));
+	EXPECT_EQ(0, INVALIDATE(vm->v.viommu_id, arm, cmds, page));
+	cmds[1].cmd[0] = 1;
+	EXPECT_EQ(0, INVALIDATE(vm->v.viommu_id, arm, cmds, 16));
+	EXPECT_EQ(-E2BIG, INVALIDATE(vm->v.viommu_id, arm, cmds, 24));
+	EXPECT_EQ(-E2BIG, INVALIDATE(vm->v.viommu_id, arm, cmds, page));
+#undef INVALIDATE
+
+	num = BIT(19) + 1;
+	EXPECT_EQ(-EINVAL, viommu_cmds(vm->fd, vm->v.viommu_id, cmds, &num));
+	EXPECT_EQ(0, num);
+	num = ~0U;
+	EXPECT_EQ(-EINVAL, viommu_cmds(vm->fd, vm->v.viommu_id, cmds, &num));
+	EXPECT_EQ(0, num);
+
+	/* The probe: of the type, and of nothing else */
+	num = 0;
+	EXPECT_EQ(0, hwpt_invalidate(vm->fd, vm->v.viommu_id, arm, NULL, 0,
+				     &num));
+	EXPECT_EQ(0, hwpt_invalidate(vm->fd, vm->v.viommu_id, arm, (void *)1,
+				     ~0U, &num));
+	EXPECT_EQ(0, num);
+	EXPECT_EQ(-EINVAL, hwpt_invalidate(vm->fd, vm->v.viommu_id, 0, NULL, 0,
+					   &num));
+	EXPECT_EQ(-EINVAL, hwpt_invalidate(vm->fd, vm->v.viommu_id, 0xdeadbeef,
+					   NULL, 0, &num));
+	EXPECT_EQ(-ENOENT, hwpt_invalidate(vm->fd, vm->g.s2_id, arm, NULL, 0,
+					   &num));
+
+	cmd = (struct iommu_hwpt_invalidate){
+		.size = sizeof(cmd),
+		.hwpt_id = vm->v.viommu_id,
+		.data_type = arm,
+		.__reserved = 1,
+	};
+	EXPECT_EQ(-EOPNOTSUPP,
+		  iommufd_ioctl(vm->fd, IOMMU_HWPT_INVALIDATE, &cmd));
+	free(cmds);
+}
+
+/* Nothing goes away under what uses it, and all of it once nothing does */
+TEST_F(nesting, err_destroy)
+{
+	struct vm *vm = &self->vm;
+	int fd = vm->fd;
+	__u32 bypass;
+
+	ASSERT_EQ(0, vm_hwpt(vm, ste_bypass(), &bypass));
+	ASSERT_EQ(0, edu_attach(&vm->dev, vm->v.hwpt_s1));
+	EXPECT_EQ(-EBUSY, iommufd_destroy(fd, vm->v.hwpt_s1));
+	EXPECT_EQ(-EBUSY, iommufd_destroy(fd, vm->v.viommu_id));
+	EXPECT_EQ(-EBUSY, iommufd_destroy(fd, vm->g.s2_id));
+	EXPECT_EQ(-EBUSY, iommufd_destroy(fd, vm->dev.dev_id));
+
+	/* Replaced is no longer used */
+	ASSERT_EQ(0, edu_attach(&vm->dev, bypass));
+	EXPECT_EQ(0, iommufd_destroy(fd, vm->v.hwpt_s1));
+	EXPECT_EQ(-EBUSY, iommufd_destroy(fd, bypass));
+	/* A vDEVICE may go at any time */
+	EXPECT_EQ(-EBUSY, iommufd_destroy(fd, vm->v.viommu_id));
+	EXPECT_EQ(0, iommufd_destroy(fd, vm->v.vdevice_id));
+	EXPECT_EQ(-ENOENT, iommufd_destroy(fd, vm->v.vdevice_id));
+	EXPECT_EQ(-EBUSY, iommufd_destroy(fd, vm->v.viommu_id));
+	ASSERT_EQ(0, edu_detach(&vm->dev));
+	EXPECT_EQ(-EBUSY, iommufd_destroy(fd, vm->v.viommu_id));
+	EXPECT_EQ(0, iommufd_destroy(fd, bypass));
+
+	/* A vDEVICE alone holds its vIOMMU */
+	ASSERT_EQ(0, vdevice_alloc(fd, vm->v.viommu_id, vm->dev.dev_id, VSID,
+				   &vm->v.vdevice_id));
+	EXPECT_EQ(-EBUSY, iommufd_destroy(fd, vm->v.viommu_id));
+	EXPECT_EQ(0, iommufd_destroy(fd, vm->v.vdevice_id));
+	/* and a vIOMMU alone its stage 2 */
+	EXPECT_EQ(-EBUSY, iommufd_destroy(fd, vm->g.s2_id));
+	EXPECT_EQ(0, iommufd_destroy(fd, vm->v.viommu_id));
+	EXPECT_EQ(0, iommufd_destroy(fd, vm->g.s2_id));
+	EXPECT_EQ(0, iommufd_destroy(fd, vm->g.ioas_id));
+}
+
+/*
+ * The device leaves while it has a vDEVICE: nobody finds it any more, and the
+ * ID that the VMM still has does not become that of something else
+ */
+TEST_F(nesting, device_gone)
+{
+	struct vm *vm = &self->vm;
+	struct iommu_ioas_alloc ioas = { .size = sizeof(ioas) };
+	char bdf[16];
+	int i;
+
+	memcpy(bdf, vm->dev.bdf, sizeof(bdf));
+	ASSERT_EQ(0, edu_attach(&vm->dev, vm->v.hwpt_s1));
+	edu_close(&vm->dev);
+	EXPECT_EQ(-EIO, vm_cmd(vm, cmd_cfgi_cd(VSID)));
+	EXPECT_EQ(0, vm_cmd(vm, cmd_nh_all(0)));
+	for (i = 0; i != 4; i++) {
+		ASSERT_EQ(0, iommufd_ioctl(vm->fd, IOMMU_IOAS_ALLOC, &ioas));
+		EXPECT_NE(vm->v.vdevice_id, ioas.out_ioas_id);
+	}
+	EXPECT_EQ(-ENOENT, iommufd_destroy(vm->fd, vm->v.vdevice_id));
+	EXPECT_EQ(-ENOENT, iommufd_destroy(vm->fd, vm->v.vdevice_id));
+
+	/* It comes back, under the same name */
+	ASSERT_EQ(0, edu_open(&vm->dev, bdf, vm->fd));
+	EXPECT_EQ(-ENOENT, edu_attach(&vm->dev, vm->v.hwpt_s1));
+	ASSERT_EQ(0, vdevice_alloc(vm->fd, vm->v.viommu_id, vm->dev.dev_id,
+				   VSID, NULL));
+	EXPECT_EQ(0, vm_cmd(vm, cmd_cfgi_cd(VSID)));
+	EXPECT_EQ(0, edu_attach(&vm->dev, vm->v.hwpt_s1));
+}
+
+/*
+ * A VMM that dies: everything is torn down by the close of the fds alone, in
+ * either order, with the device nested and its caches full
+ */
+TEST_F(nesting, abandoned)
+{
+	struct vm *vm = &self->vm;
+	__u64 a = guest_page(&vm->g);
+	int fd;
+
+	vm_map(vm, IOVA_A, a);
+	ASSERT_EQ(0, edu_attach(&vm->dev, vm->v.hwpt_s1));
+	EXPECT_EQ(a, vm_lands(vm, IOVA_A));
+	close(vm->fd);
+	EXPECT_EQ(a, vm_lands(vm, IOVA_A));
+	edu_write_start(&vm->dev, &vm->g, IOVA_A);
+	edu_close(&vm->dev);
+	/* Another fd, so that the teardown of the fixture has one to close */
+	fd = iommufd_open();
+	ASSERT_LE(0, fd);
+	vm->fd = fd;
+	usleep(200000);
+	EXPECT_TRUE(guests_intact());
+}
+
+/*
+ * Several vIOMMUs
+ */
+TEST_F(nesting, vdevice_is_of_its_viommu)
+{
+	struct vm *vm = &self->vm;
+	__u64 a = guest_page(&vm->g);
+	__u32 other, s1, bypass;
+
+	vm_map(vm, IOVA_A, a);
+	ASSERT_EQ(0, viommu_alloc(vm->fd, vm->dev.dev_id, vm->g.s2_id, &other));
+	ASSERT_EQ(0, hwpt_alloc_ste(vm->fd, vm->dev.dev_id, other,
+				    ste_s1(vm->v.cd), &s1));
+	ASSERT_EQ(0, hwpt_alloc_ste(vm->fd, vm->dev.dev_id, other, ste_bypass(),
+				    &bypass));
+	EXPECT_EQ(-ENOENT, edu_attach(&vm->dev, s1));
+	EXPECT_EQ(a, vm_lands(vm, a));
+	EXPECT_EQ(0, edu_attach(&vm->dev, bypass));
+	EXPECT_EQ(a, vm_lands(vm, a));
+	ASSERT_EQ(0, edu_attach(&vm->dev, vm->v.hwpt_s1));
+	EXPECT_EQ(a, vm_lands(vm, IOVA_A));
+
+	/* Moved to the other one */
+	ASSERT_EQ(0, edu_attach(&vm->dev, vm->g.s2_id));
+	ASSERT_EQ(0, iommufd_destroy(vm->fd, vm->v.vdevice_id));
+	ASSERT_EQ(0, vdevice_alloc(vm->fd, other, vm->dev.dev_id, VSID, NULL));
+	EXPECT_EQ(-ENOENT, edu_attach(&vm->dev, vm->v.hwpt_s1));
+	EXPECT_EQ(-EIO, vm_cmd(vm, cmd_cfgi_cd(VSID)));
+	EXPECT_EQ(0, viommu_cmd(vm->fd, other, cmd_cfgi_cd(VSID)));
+	ASSERT_EQ(0, edu_attach(&vm->dev, s1));
+	EXPECT_EQ(a, vm_lands(vm, IOVA_A));
+}
+
+/* VMIDs come with attaches: a lot of idle vIOMMUs cost none, and none leaks */
+TEST_F(nesting, many_viommus)
+{
+	struct vm *vm = &self->vm;
+	__u64 a = guest_page(&vm->g);
+	__u32 ids[64], bypass;
+	unsigned int i;
+
+	for (i = 0; i != ARRAY_SIZE(ids); i++)
+		ASSERT_EQ(0, viommu_alloc(vm->fd, vm->dev.dev_id, vm->g.s2_id,
+					  &ids[i]));
+	for (i = 0; i != ARRAY_SIZE(ids); i++) {
+		/* Nothing can be cached under it */
+		EXPECT_EQ(0, viommu_cmd(vm->fd, ids[i], cmd_nh_all(0)));
+		ASSERT_EQ(0, hwpt_alloc_ste(vm->fd, vm->dev.dev_id, ids[i],
+					    ste_bypass(), &bypass));
+		ASSERT_EQ(0, edu_attach(&vm->dev, bypass));
+		if (i % 32 == 31)
+			EXPECT_EQ(a, vm_lands(vm, a));
+		ASSERT_EQ(0, edu_attach(&vm->dev, vm->g.s2_id));
+		ASSERT_EQ(0, iommufd_destroy(vm->fd, bypass));
+		ASSERT_EQ(0, iommufd_destroy(vm->fd, ids[i]));
+	}
+	EXPECT_EQ(a, vm_lands(vm, a));
+}
+
+/*
+ * MSI
+ */
+static void expect_msi_in_window(struct __test_metadata *_metadata,
+				 struct vm *vm)
+{
+	__u64 addr = edu_msi_address(&vm->dev);
+
+	/* Never that of the doorbell itself */
+	EXPECT_LE(SW_MSI_BASE, addr);
+	EXPECT_GT(SW_MSI_BASE + SW_MSI_LENGTH, addr);
+}
+
+TEST_F(nesting, msi_enabled_before)
+{
+	struct vm *vm = &self->vm;
+	__u32 bypass, abort_id;
+
+	ASSERT_EQ(0, vm_hwpt(vm, ste_bypass(), &bypass));
+	ASSERT_EQ(0, vm_hwpt(vm, ste_abort(), &abort_id));
+	ASSERT_EQ(0, edu_msi_enable(&vm->dev));
+	expect_msi_in_window(_metadata, vm);
+	EXPECT_TRUE(edu_msi_arrives(&vm->dev, 1000));
+	ASSERT_EQ(0, edu_attach(&vm->dev, bypass));
+	EXPECT_TRUE(edu_msi_arrives(&vm->dev, 1000));
+
+	/* The write is DMA like any other: of the guest's stage 1 too */
+	ASSERT_EQ(0, edu_attach(&vm->dev, vm->v.hwpt_s1));
+	EXPECT_FALSE(edu_msi_arrives(&vm->dev, 200));
+	s1_map_msi_window(&vm->g, vm->v.ttb);
+	EXPECT_TRUE(edu_msi_arrives(&vm->dev, 1000));
+	ASSERT_EQ(0, edu_attach(&vm->dev, abort_id));
+	EXPECT_FALSE(edu_msi_arrives(&vm->dev, 200));
+	ASSERT_EQ(0, edu_attach(&vm->dev, vm->g.s2_id));
+	EXPECT_TRUE(edu_msi_arrives(&vm->dev, 1000));
+	expect_msi_in_window(_metadata, vm);
+}
+
+FIXTURE(msi)
+{
+	struct vm vm;
+	__u32 hwpt_bypass;
+};
+
+FIXTURE_VARIANT(msi)
+{
+	bool bypass;
+	bool detach;
+};
+
+FIXTURE_VARIANT_ADD(msi, stage1)
+{
+};
+
+FIXTURE_VARIANT_ADD(msi, bypass)
+{
+	.bypass = true,
+};
+
+FIXTURE_VARIANT_ADD(msi, stage1_first)
+{
+	.detach = true,
+};
+
+FIXTURE_VARIANT_ADD(msi, bypass_first)
+{
+	.bypass = true,
+	.detach = true,
+};
+
+FIXTURE_SETUP(msi)
+{
+	vm_start_nesting(_metadata, &self->vm);
+	if (_metadata->exit_code)
+		return;
+	s1_map_msi_window(&self->vm.g, self->vm.v.ttb);
+	ASSERT_EQ(0, vm_hwpt(&self->vm, ste_bypass(), &self->hwpt_bypass));
+}
+
+FIXTURE_TEARDOWN(msi)
+{
+	vm_stop(_metadata, &self->vm);
+}
+
+/*
+ * The interrupt is set up while the device is nested; also with no stage 2
+ * attached before by which the doorbell could have come into it
+ */
+TEST_F(msi, enabled_after)
+{
+	struct vm *vm = &self->vm;
+	__u32 first = variant->bypass ? self->hwpt_bypass : vm->v.hwpt_s1;
+	__u32 second = variant->bypass ? vm->v.hwpt_s1 : self->hwpt_bypass;
+
+	if (variant->detach)
+		ASSERT_EQ(0, edu_detach(&vm->dev));
+	ASSERT_EQ(0, edu_attach(&vm->dev, first));
+	ASSERT_EQ(0, edu_msi_enable(&vm->dev));
+	expect_msi_in_window(_metadata, vm);
+	EXPECT_TRUE(edu_msi_arrives(&vm->dev, 1000));
+	ASSERT_EQ(0, edu_attach(&vm->dev, second));
+	EXPECT_TRUE(edu_msi_arrives(&vm->dev, 1000));
+	ASSERT_EQ(0, edu_attach(&vm->dev, vm->g.s2_id));
+	EXPECT_TRUE(edu_msi_arrives(&vm->dev, 1000));
+
+	/* Off and on again, and detached in between */
+	ASSERT_EQ(0, edu_msi_disable(&vm->dev));
+	ASSERT_EQ(0, edu_detach(&vm->dev));
+	ASSERT_EQ(0, edu_attach(&vm->dev, first));
+	ASSERT_EQ(0, edu_msi_enable(&vm->dev));
+	EXPECT_TRUE(edu_msi_arrives(&vm->dev, 1000));
+	/* A whole unmap by the VMM takes guest memory, not the doorbell */
+	EXPECT_EQ(0, ioas_unmap(vm->fd, vm->g.ioas_id, GUEST_RAM_IPA,
+				GUEST_RAM_SIZE));
+	if (variant->bypass)
+		EXPECT_TRUE(edu_msi_arrives(&vm->dev, 1000));
+}
+
+/*
+ * Things at the same time. Each is bounded in time, a race that a slow machine
+ * does not hit costs nothing.
+ */
+struct worker {
+	struct vm *vm;
+	int (*once)(struct worker *w);
+	pthread_t thread;
+	bool stop;
+	int rc;
+	unsigned long turns;
+	__u32 ids[3];
+	void *data;
+};
+
+static void *worker_run(void *arg)
+{
+	struct worker *w = arg;
+
+	while (!__atomic_load_n(&w->stop, __ATOMIC_RELAXED) && !w->rc) {
+		w->rc = w->once(w);
+		w->turns++;
+	}
+	return NULL;
+}
+
+static void worker_start(struct __test_metadata *_metadata, struct worker *w)
+{
+	ASSERT_EQ(0, pthread_create(&w->thread, NULL, worker_run, w));
+}
+
+static void worker_stop(struct __test_metadata *_metadata, struct worker *w)
+{
+	__atomic_store_n(&w->stop, true, __ATOMIC_RELAXED);
+	pthread_join(w->thread, NULL);
+	EXPECT_EQ(0, w->rc);
+	EXPECT_LT(0, w->turns);
+}
+
+static int replace_once(struct worker *w)
+{
+	return edu_attach(&w->vm->dev, w->ids[w->turns % 3]);
+}
+
+static int invalidate_once(struct worker *w)
+{
+	struct smmu_cmd cmds[40];
+	__u32 num = ARRAY_SIZE(cmds);
+	unsigned int i;
+	int rc;
+
+	for (i = 0; i != num; i++)
+		cmds[i] = cmd_nh_va(0, ASID, IOVA_A);
+	cmds[3] = cmd_cfgi_cd(VSID);
+	cmds[7] = cmd_nh_all(0);
+	cmds[39] = cmd_cfgi_cd_all(VSID);
+	rc = viommu_cmds(w->vm->fd, w->vm->v.viommu_id, cmds, &num);
+	return !rc && num != ARRAY_SIZE(cmds) ? -EPROTO : rc;
+}
+
+static int unmap_once(struct worker *w)
+{
+	void *mem = w->data;
+	int rc;
+
+	rc = ioas_map(w->vm->fd, w->vm->g.ioas_id, mem, HOLE_IPA, HOLE_SIZE,
+		      true);
+	if (rc)
+		return rc;
+	return ioas_unmap(w->vm->fd, w->vm->g.ioas_id, HOLE_IPA, HOLE_SIZE);
+}
+
+/* The vDEVICE is there or not there, a command finds it or gets EIO */
+static int rename_once(struct worker *w)
+{
+	__u32 id;
+	int rc;
+
+	rc = vdevice_alloc(w->vm->fd, w->vm->v.viommu_id, w->vm->dev.dev_id,
+			   VSID, &id);
+	return rc ?: iommufd_destroy(w->vm->fd, id);
+}
+
+static int cfgi_once(struct worker *w)
+{
+	int rc = vm_cmd(w->vm, cmd_cfgi_cd(VSID));
+
+	return rc == -EIO ? 0 : rc;
+}
+
+TEST_F(nesting, race_replace_invalidate_unmap)
+{
+	struct vm *vm = &self->vm;
+	struct worker workers[] = {
+		{ .vm = vm, .once = replace_once },
+		{ .vm = vm, .once = invalidate_once },
+		{ .vm = vm, .once = invalidate_once },
+		{ .vm = vm, .once = unmap_once },
+	};
+	__u64 a = guest_page(&vm->g), b = guest_page(&vm->g);
+	unsigned int i;
+
+	workers[3].data = mmap(NULL, HOLE_SIZE, PROT_READ | PROT_WRITE,
+			       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, workers[3].data);
+	workers[0].ids[0] = vm->g.s2_id;
+	workers[0].ids[1] = vm->v.hwpt_s1;
+	ASSERT_EQ(0, vm_hwpt(vm, ste_bypass(), &workers[0].ids[2]));
+	vm_map(vm, IOVA_A, a);
+	ASSERT_EQ(0, edu_attach(&vm->dev, vm->v.hwpt_s1));
+	EXPECT_EQ(a, vm_lands(vm, IOVA_A));
+
+	for (i = 0; i != ARRAY_SIZE(workers); i++)
+		worker_start(_metadata, &workers[i]);
+	sleep(2);
+	for (i = 0; i != ARRAY_SIZE(workers); i++)
+		worker_stop(_metadata, &workers[i]);
+
+	/* And it works as it did */
+	ASSERT_EQ(0, edu_attach(&vm->dev, vm->v.hwpt_s1));
+	EXPECT_EQ(a, vm_lands(vm, IOVA_A));
+	vm_map(vm, IOVA_A, b);
+	EXPECT_EQ(a, vm_lands(vm, IOVA_A));
+	ASSERT_EQ(0, vm_cmd(vm, cmd_nh_va(0, ASID, IOVA_A)));
+	EXPECT_EQ(b, vm_lands(vm, IOVA_A));
+}
+
+TEST_F(nesting, race_vdevice_invalidate)
+{
+	struct vm *vm = &self->vm;
+	struct worker workers[] = {
+		{ .vm = vm, .once = rename_once },
+		{ .vm = vm, .once = cfgi_once },
+		{ .vm = vm, .once = cfgi_once },
+	};
+	unsigned int i;
+
+	ASSERT_EQ(0, edu_attach(&vm->dev, vm->v.hwpt_s1));
+	ASSERT_EQ(0, iommufd_destroy(vm->fd, vm->v.vdevice_id));
+	for (i = 0; i != ARRAY_SIZE(workers); i++)
+		worker_start(_metadata, &workers[i]);
+	sleep(1);
+	for (i = 0; i != ARRAY_SIZE(workers); i++)
+		worker_stop(_metadata, &workers[i]);
+	EXPECT_EQ(-EIO, vm_cmd(vm, cmd_cfgi_cd(VSID)));
+}
+
+/*
+ * The guest changes between its own identity map and no translation, as its
+ * kernel does at boot, under DMA that must not notice
+ */
+TEST_F(nesting, dma_during_replaces)
+{
+	struct vm *vm = &self->vm;
+	__u64 a = guest_page(&vm->g);
+	unsigned int replaces = 0;
+	__u32 ids[4];
+
+	vm_map(vm, a, a);
+	ids[0] = vm->v.hwpt_s1;
+	ids[1] = vm->g.s2_id;
+	ids[2] = vm->v.hwpt_s1;
+	ASSERT_EQ(0, vm_hwpt(vm, ste_bypass(), &ids[3]));
+	while (replaces < 1000) {
+		edu_write_start(&vm->dev, &vm->g, a);
+		do {
+			ASSERT_EQ(0, edu_attach(&vm->dev, ids[replaces % 4]));
+			replaces++;
+		} while (edu_busy(&vm->dev));
+		ASSERT_EQ(a, edu_write_end(&vm->dev, &vm->g, a));
+	}
+}
+
+/* The same with a finer clock: each MSI is a write that must arrive */
+TEST_F(msi, during_replaces)
+{
+	struct vm *vm = &self->vm;
+	struct worker w = {
+		.vm = vm,
+		.once = replace_once,
+		.ids = { vm->g.s2_id, vm->v.hwpt_s1, self->hwpt_bypass },
+	};
+	unsigned int lost = 0, sent = 0;
+	time_t end;
+
+	if (variant->bypass || variant->detach)
+		SKIP(return, "the same as the other variant");
+	ASSERT_EQ(0, edu_msi_enable(&vm->dev));
+	worker_start(_metadata, &w);
+	for (end = time(NULL) + 3; time(NULL) < end && lost < 3; sent++)
+		if (!edu_msi_arrives(&vm->dev, 1000))
+			lost++;
+	worker_stop(_metadata, &w);
+	EXPECT_EQ(0, lost) {
+		TH_LOG("%u of %u lost in %lu replaces", lost, sent, w.turns);
+	}
+	EXPECT_LT(100, sent);
+}
+
+/*
+ * Two devices behind one SMMU
+ */
+struct two {
+	int fd[2];
+	struct guest guest[2];
+	struct guest *g[2];
+	struct edu dev[2];
+};
+
+static void two_start(struct __test_metadata *_metadata, struct two *two,
+		      enum edu_pair pair, bool two_fds)
+{
+	char bdf[2][16], why[128];
+	int i;
+
+	if (edu_find_pair(pair, bdf[0], bdf[1], why, sizeof(why)))
+		SKIP(return, "%s", why);
+	klog_mark(_metadata->name);
+	for (i = 0; i != 2; i++) {
+		two->fd[i] = i && !two_fds ? two->fd[0] : iommufd_open();
+		ASSERT_LE(0, two->fd[i]);
+		two->g[i] = &two->guest[two_fds ? i : 0];
+		device_start(_metadata, two->g[i], &two->dev[i], two->fd[i],
+			     bdf[i]);
+	}
+}
+
+static void two_stop(struct __test_metadata *_metadata, struct two *two)
+{
+	edu_close(&two->dev[0]);
+	edu_close(&two->dev[1]);
+	close(two->fd[0]);
+	if (two->fd[1] != two->fd[0])
+		close(two->fd[1]);
+	expect_clean_klog(_metadata);
+}
+
+static __u64 two_lands(struct two *two, int i, __u64 iova)
+{
+	return lands(&two->dev[i], two->g[i], iova);
+}
+
+FIXTURE(two_devices)
+{
+	struct two two;
+	struct vsmmu v[2];
+};
+
+FIXTURE_VARIANT(two_devices)
+{
+	bool two_fds;
+	enum edu_pair pair;
+};
+
+FIXTURE_VARIANT_ADD(two_devices, one_stage2)
+{
+	.two_fds = false,
+	.pair = EDU_SAME_SMMU,
+};
+
+FIXTURE_VARIANT_ADD(two_devices, two_fds)
+{
+	.two_fds = true,
+	.pair = EDU_SAME_SMMU,
+};
+
+FIXTURE_VARIANT_ADD(two_devices, two_smmus_one_stage2)
+{
+	.two_fds = false,
+	.pair = EDU_OTHER_SMMU,
+};
+
+FIXTURE_VARIANT_ADD(two_devices, two_smmus_two_fds)
+{
+	.two_fds = true,
+	.pair = EDU_OTHER_SMMU,
+};
+
+FIXTURE_SETUP(two_devices)
+{
+	int i;
+
+	two_start(_metadata, &self->two, variant->pair, variant->two_fds);
+	if (_metadata->exit_code)
+		return;
+	/* All names the same on both sides: vSID, ASID, IOVAs */
+	for (i = 0; i != 2; i++) {
+		vsmmu_start(_metadata, &self->v[i], self->two.g[i],
+			    &self->two.dev[i], VSID);
+		if (_metadata->exit_code)
+			return;
+	}
+}
+
+FIXTURE_TEARDOWN(two_devices)
+{
+	two_stop(_metadata, &self->two);
+}
+
+TEST_F(two_devices, tlb_isolation)
+{
+	struct two *two = &self->two;
+	struct vsmmu *v = self->v;
+	__u64 old[2], new[2];
+	int i;
+
+	for (i = 0; i != 2; i++) {
+		old[i] = guest_page(two->g[i]);
+		new[i] = guest_page(two->g[i]);
+		s1_map(two->g[i], v[i].ttb, IOVA_A, old[i], S1_RW);
+		ASSERT_EQ(0, edu_attach(&two->dev[i], v[i].hwpt_s1));
+	}
+	for (i = 0; i != 4; i++)
+		EXPECT_EQ(old[i & 1], two_lands(two, i & 1, IOVA_A));
+	for (i = 0; i != 2; i++)
+		s1_map(two->g[i], v[i].ttb, IOVA_A, new[i], S1_RW);
+	EXPECT_EQ(old[0], two_lands(two, 0, IOVA_A));
+
+	/* Whatever one of them flushes, with whatever VMID in the command */
+	for (i = 0; i != 64; i++)
+		ASSERT_EQ(0, viommu_cmd(two->fd[0], v[0].viommu_id,
+					cmd_nh_all(i)));
+	ASSERT_EQ(0, viommu_cmd(two->fd[0], v[0].viommu_id, cmd_nsnh_all()));
+	EXPECT_EQ(new[0], two_lands(two, 0, IOVA_A));
+	EXPECT_EQ(old[1], two_lands(two, 1, IOVA_A));
+	ASSERT_EQ(0, viommu_cmd(two->fd[1], v[1].viommu_id,
+				cmd_nh_va(any_vmid(), ASID, IOVA_A)));
+	EXPECT_EQ(new[1], two_lands(two, 1, IOVA_A));
+	EXPECT_EQ(new[0], two_lands(two, 0, IOVA_A));
+}
+
+/* The same vSID is another device in each vIOMMU */
+TEST_F(two_devices, cd_isolation)
+{
+	struct two *two = &self->two;
+	struct vsmmu *v = self->v;
+	__u64 old[2], new[2], ttb;
+	int i;
+
+	for (i = 0; i != 2; i++) {
+		old[i] = guest_page(two->g[i]);
+		new[i] = guest_page(two->g[i]);
+		s1_map(two->g[i], v[i].ttb, IOVA_A, old[i], S1_RW);
+		ASSERT_EQ(0, edu_attach(&two->dev[i], v[i].hwpt_s1));
+		EXPECT_EQ(old[i], two_lands(two, i, IOVA_A));
+		ttb = s1_create(two->g[i]);
+		s1_map(two->g[i], ttb, IOVA_A, new[i], S1_RW);
+		cd_write(two->g[i], &two->dev[i], v[i].cd, ttb, ASID_B);
+	}
+	ASSERT_EQ(0, viommu_cmd(two->fd[1], v[1].viommu_id, cmd_cfgi_cd(VSID)));
+	EXPECT_EQ(old[0], two_lands(two, 0, IOVA_A));
+	EXPECT_EQ(new[1], two_lands(two, 1, IOVA_A));
+	ASSERT_EQ(0, viommu_cmd(two->fd[0], v[0].viommu_id,
+				cmd_cfgi_cd_all(VSID)));
+	EXPECT_EQ(new[0], two_lands(two, 0, IOVA_A));
+
+	/* A vSID that only the other one has is nobody's */
+	ASSERT_EQ(0, iommufd_destroy(two->fd[1], v[1].vdevice_id));
+	ASSERT_EQ(0, vdevice_alloc(two->fd[1], v[1].viommu_id,
+				   two->dev[1].dev_id, VSID_B, NULL));
+	EXPECT_EQ(-EIO, viommu_cmd(two->fd[0], v[0].viommu_id,
+				   cmd_cfgi_cd(VSID_B)));
+	EXPECT_EQ(-EIO, viommu_cmd(two->fd[1], v[1].viommu_id,
+				   cmd_cfgi_cd(VSID)));
+}
+
+/* Memory taken from a stage 2 is gone for every device that nests on it */
+TEST_F(two_devices, stage2_unmap)
+{
+	struct two *two = &self->two;
+	struct vsmmu *v = self->v;
+	int i;
+
+	for (i = 0; i != 2; i++) {
+		if (!i || variant->two_fds)
+			ASSERT_EQ(0, guest_map(two->g[i], HOLE_IPA, HOLE_SIZE,
+					       true));
+		s1_map(two->g[i], v[i].ttb, IOVA_A,
+		       HOLE_IPA + i * GUEST_PAGE, S1_RW);
+		ASSERT_EQ(0, edu_attach(&two->dev[i], v[i].hwpt_s1));
+		EXPECT_EQ(HOLE_IPA + i * GUEST_PAGE, two_lands(two, i, IOVA_A));
+	}
+	ASSERT_EQ(0, guest_unmap(two->g[0], HOLE_IPA));
+	EXPECT_EQ(NOWHERE, two_lands(two, 0, IOVA_A));
+	EXPECT_EQ(variant->two_fds ? HOLE_IPA + GUEST_PAGE : NOWHERE,
+		  two_lands(two, 1, IOVA_A));
+}
+
+/* One nested, one on the bare stage 2: the unmap reaches either */
+TEST_F(two_devices, stage2_unmap_mixed)
+{
+	struct two *two = &self->two;
+	struct vsmmu *v = self->v;
+
+	if (variant->two_fds)
+		SKIP(return, "needs one stage 2");
+	ASSERT_EQ(0, guest_map(two->g[0], HOLE_IPA, HOLE_SIZE, true));
+	s1_map(two->g[0], v[0].ttb, IOVA_A, HOLE_IPA, S1_RW);
+	ASSERT_EQ(0, edu_attach(&two->dev[0], v[0].hwpt_s1));
+	EXPECT_EQ(HOLE_IPA, two_lands(two, 0, IOVA_A));
+	EXPECT_EQ(HOLE_IPA, two_lands(two, 1, HOLE_IPA));
+	ASSERT_EQ(0, guest_unmap(two->g[0], HOLE_IPA));
+	EXPECT_EQ(NOWHERE, two_lands(two, 0, IOVA_A));
+	EXPECT_EQ(NOWHERE, two_lands(two, 1, HOLE_IPA));
+}
+
+/* The usual guest: one vSMMU, several devices behind it */
+TEST_F(two_devices, one_viommu)
+{
+	struct two *two = &self->two;
+	struct vsmmu *v = self->v;
+	__u64 a = guest_page(two->g[0]), b = guest_page(two->g[0]);
+	__u64 c = guest_page(two->g[0]), cd, ttb;
+	__u32 s1, id;
+
+	if (variant->two_fds)
+		SKIP(return, "needs one stage 2");
+	ASSERT_EQ(0, iommufd_destroy(two->fd[0], v[1].vdevice_id));
+	if (variant->pair == EDU_OTHER_SMMU) {
+		/* That is not a thing that hardware can do */
+		EXPECT_EQ(-EINVAL, vdevice_alloc(two->fd[0], v[0].viommu_id,
+						 two->dev[1].dev_id, VSID_B,
+						 &id));
+		EXPECT_EQ(-EINVAL,
+			  hwpt_alloc_ste(two->fd[0], two->dev[1].dev_id,
+					 v[0].viommu_id, ste_bypass(), &s1));
+		return;
+	}
+
+	EXPECT_EQ(-EEXIST, vdevice_alloc(two->fd[0], v[0].viommu_id,
+					 two->dev[1].dev_id, VSID, &id));
+	EXPECT_EQ(0, viommu_cmd(two->fd[0], v[0].viommu_id, cmd_cfgi_cd(VSID)));
+	ASSERT_EQ(0, vdevice_alloc(two->fd[0], v[0].viommu_id,
+				   two->dev[1].dev_id, VSID_B, &id));
+
+	cd = guest_zero_page(two->g[0]);
+	ttb = s1_create(two->g[0]);
+	cd_write(two->g[0], &two->dev[1], cd, ttb, ASID_B);
+	s1_map(two->g[0], v[0].ttb, IOVA_A, a, S1_RW);
+	s1_map(two->g[0], ttb, IOVA_A, b, S1_RW);
+	ASSERT_EQ(0, hwpt_alloc_ste(two->fd[0], two->dev[1].dev_id,
+				    v[0].viommu_id, ste_s1(cd), &s1));
+	ASSERT_EQ(0, edu_attach(&two->dev[0], v[0].hwpt_s1));
+	ASSERT_EQ(0, edu_attach(&two->dev[1], s1));
+	EXPECT_EQ(a, two_lands(two, 0, IOVA_A));
+	EXPECT_EQ(b, two_lands(two, 1, IOVA_A));
+
+	/* One TLB: of either address space, and with NH_ALL of both */
+	s1_map(two->g[0], v[0].ttb, IOVA_A, c, S1_RW);
+	s1_map(two->g[0], ttb, IOVA_A, c, S1_RW);
+	ASSERT_EQ(0, viommu_cmd(two->fd[0], v[0].viommu_id,
+				cmd_nh_asid(any_vmid(), ASID_B)));
+	EXPECT_EQ(a, two_lands(two, 0, IOVA_A));
+	EXPECT_EQ(c, two_lands(two, 1, IOVA_A));
+	s1_map(two->g[0], ttb, IOVA_A, b, S1_RW);
+	ASSERT_EQ(0, viommu_cmd(two->fd[0], v[0].viommu_id,
+				cmd_nh_all(any_vmid())));
+	EXPECT_EQ(c, two_lands(two, 0, IOVA_A));
+	EXPECT_EQ(b, two_lands(two, 1, IOVA_A));
+
+	/* The CDs are each device's own */
+	cd_write(two->g[0], &two->dev[1], cd, v[0].ttb, ASID);
+	ASSERT_EQ(0, viommu_cmd(two->fd[0], v[0].viommu_id, cmd_cfgi_cd(VSID)));
+	EXPECT_EQ(b, two_lands(two, 1, IOVA_A));
+	ASSERT_EQ(0, viommu_cmd(two->fd[0], v[0].viommu_id,
+				cmd_cfgi_cd(VSID_B)));
+	EXPECT_EQ(c, two_lands(two, 1, IOVA_A));
+}
+
+/*
+ * A VMID that one VM gave back and another one got has nothing of the first in
+ * the TLB: same ASID, same IOVA, no invalidation by anybody
+ */
+TEST_F(two_devices, vmid_reuse)
+{
+	struct two *two = &self->two;
+	struct vsmmu *v = self->v;
+	__u64 page[2];
+	int i;
+
+	for (i = 0; i != 2; i++) {
+		page[i] = guest_page(two->g[i]);
+		s1_map(two->g[i], v[i].ttb, IOVA_A, page[i], S1_RW);
+	}
+	for (i = 0; i != 2; i++)
+		ASSERT_EQ(0, edu_detach(&two->dev[i]));
+	for (i = 0; i != 4; i++) {
+		ASSERT_EQ(0, edu_attach(&two->dev[i & 1], v[i & 1].hwpt_s1));
+		EXPECT_EQ(page[i & 1], two_lands(two, i & 1, IOVA_A));
+		ASSERT_EQ(0, edu_detach(&two->dev[i & 1]));
+	}
+}
+
+TEST_HARNESS_MAIN
