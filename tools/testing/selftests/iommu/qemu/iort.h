@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The ACPI IO Remapping Table, as far as CANWBS is concerned.
+ *
+ * CANWBS in the memory access flags of a root complex says that its DMA can be
+ * made cacheable whatever attributes a guest chooses. Without it, and without
+ * S2FWB in the SMMU, the driver does not let a guest have a stage 1.
+ */
+#ifndef __SELFTEST_IOMMU_QEMU_IORT_H
+#define __SELFTEST_IOMMU_QEMU_IORT_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#define IORT_LENGTH		4	/* u32 */
+#define IORT_CHECKSUM		9	/* u8 */
+#define IORT_OEM_REVISION	24	/* u32 */
+#define IORT_NODE_COUNT		36	/* u32 */
+#define IORT_NODE_OFFSET	40	/* u32 */
+#define IORT_HEADER		48
+
+#define IORT_NODE_TYPE		0	/* u8 */
+#define IORT_NODE_LENGTH	1	/* u16 */
+#define IORT_NODE_HEADER	16
+#define IORT_ROOT_COMPLEX	2
+#define IORT_ROOT_FLAGS		23	/* u8 */
+#define IORT_ROOT_CANWBS	(1 << 2)
+
+static inline uint32_t iort_get32(const uint8_t *p)
+{
+	return p[0] | p[1] << 8 | p[2] << 16 | (uint32_t)p[3] << 24;
+}
+
+static inline void iort_put32(uint8_t *p, uint32_t value)
+{
+	p[0] = value;
+	p[1] = value >> 8;
+	p[2] = value >> 16;
+	p[3] = value >> 24;
+}
+
+/*
+ * The flags of the next root complex, NULL after the last. *node and *off tell
+ * where to go on, 0 at first. Sets *bad when the table does not hold together.
+ */
+static inline uint8_t *iort_next_root(uint8_t *iort, size_t size,
+				      uint32_t *node, size_t *off, int *bad)
+{
+	*bad = 1;
+	if (size < IORT_HEADER || memcmp(iort, "IORT", 4) ||
+	    iort_get32(iort + IORT_LENGTH) != size)
+		return NULL;
+	if (!*node)
+		*off = iort_get32(iort + IORT_NODE_OFFSET);
+	while (*node < iort_get32(iort + IORT_NODE_COUNT)) {
+		uint8_t *p = iort + *off;
+		size_t len;
+
+		if (*off < IORT_HEADER || *off > size ||
+		    size - *off < IORT_NODE_HEADER)
+			return NULL;
+		len = p[IORT_NODE_LENGTH] | p[IORT_NODE_LENGTH + 1] << 8;
+		if (len < IORT_NODE_HEADER || len > size - *off)
+			return NULL;
+		++*node;
+		*off += len;
+		if (p[IORT_NODE_TYPE] != IORT_ROOT_COMPLEX)
+			continue;
+		if (len <= IORT_ROOT_FLAGS)
+			return NULL;
+		*bad = 0;
+		return p + IORT_ROOT_FLAGS;
+	}
+	*bad = 0;
+	return NULL;
+}
+
+static inline int iort_count_canwbs(uint8_t *iort, size_t size,
+				    unsigned int *with, unsigned int *without)
+{
+	uint32_t node = 0;
+	uint8_t *flags;
+	size_t off;
+	int bad;
+
+	*with = 0;
+	*without = 0;
+	while ((flags = iort_next_root(iort, size, &node, &off, &bad)))
+		++*(*flags & IORT_ROOT_CANWBS ? with : without);
+	return bad ? -1 : 0;
+}
+
+static inline int iort_set_canwbs(uint8_t *iort, size_t size)
+{
+	uint32_t node = 0;
+	uint8_t *flags, sum = 0;
+	size_t off, i;
+	int bad;
+
+	while ((flags = iort_next_root(iort, size, &node, &off, &bad)))
+		*flags |= IORT_ROOT_CANWBS;
+	if (bad)
+		return -1;
+	/* The kernel takes the initrd's table only if it is the newer one */
+	iort_put32(iort + IORT_OEM_REVISION,
+		   iort_get32(iort + IORT_OEM_REVISION) + 1);
+	iort[IORT_CHECKSUM] = 0;
+	for (i = 0; i < size; i++)
+		sum += iort[i];
+	iort[IORT_CHECKSUM] = -sum;
+	return 0;
+}
+
+#endif

@@ -1,0 +1,198 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# Boot the emulated host for one or more scenarios, and judge what came of it.
+#
+#   run.sh [-v] [-t FILE] SCENARIO...
+#   run.sh -l
+#
+# -v shows every line that the machine reports, -t appends the result of each
+# scenario to FILE. The Makefile beside this file builds what is needed and sets
+# the environment:
+#
+#   QEMU      command of the emulator (may hold several words)
+#   FIRMWARE  UEFI for Arm
+#   KERNEL    Image to boot, on the host and in the guest
+#   INITRD    cpio with /init and /tests
+#   IORT      the program that overrides the table
+#   ROOTFS    disk image with the VMM
+#   OUT       where logs and caches go
+#
+# A scenario is a function of a few lines below: which machine, whether its IORT
+# shall have CANWBS, what init does there, how long it may take.
+set -u -o pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+. "$here/scenarios.sh"
+
+verbose=
+totals=/dev/null
+began=${BEGAN:-$(date +%s)}
+
+say() {
+	printf '[%4d s] %s\n' $(($(date +%s) - began)) "$*"
+}
+
+die() {
+	say "FAILED: $*" >&2
+	exit 1
+}
+
+# What every host has. Nothing on it depends on the machine that emulates.
+machine_common() {
+	machine+=(-cpu max,pauth-impdef=on -smp 2 -m 2G -nodefaults
+		-display none -no-reboot)
+	machine+=(-device virtio-serial-pci)
+	if [ -n "$with_root" ]; then
+		machine+=(-drive "if=none,id=root,format=raw,readonly=on,file=$ROOTFS"
+			-device virtio-blk-pci,drive=root)
+	fi
+}
+
+nvme_drive() {
+	machine+=(-drive "if=none,id=disk,format=raw,cache=unsafe,file=$disk")
+}
+
+# vm DIR LIMIT CMDLINE INITRD: boot and wait for the end. All reports go to
+# DIR/report.log and, as they come, through show().
+vm() {
+	local dir=$1 limit=$2 cmdline=$3 initrd=$4 rc
+
+	mkdir -p "$dir"
+	: >"$dir/report.log"
+	: >"$dir/guest.log"
+	timeout -k 5 "$limit" $QEMU "${machine[@]}" "${firmware[@]}" \
+		-kernel "$KERNEL" -initrd "$initrd" -append "$cmdline" \
+		-serial "file:$dir/console.log" \
+		-chardev file,id=report,path=/dev/stdout \
+		-device virtserialport,nr=1,chardev=report \
+		-chardev "file,id=guest,path=$dir/guest.log" \
+		-device virtserialport,nr=2,chardev=guest \
+		"${trace[@]}" </dev/null 2>"$dir/qemu.log" |
+		tr -d '\r' | tee "$dir/report.log" | show
+	rc=${PIPESTATUS[0]}
+	case $rc in
+	0)	;;
+	124|137) echo "no end after $limit s" >"$dir/reason"; return 1 ;;
+	*)	echo "QEMU ended with $rc: $(tail -1 "$dir/qemu.log")" >"$dir/reason"
+		return 1 ;;
+	esac
+	if ! grep -qx '@host done' "$dir/report.log"; then
+		sed -n 's/^@host fail //p' "$dir/report.log" >"$dir/reason"
+		[ -s "$dir/reason" ] ||
+			grep -m1 -a 'Kernel panic' "$dir/console.log" >"$dir/reason" ||
+			echo "the host stopped before init was done" >"$dir/reason"
+		return 1
+	fi
+}
+
+show() {
+	local line
+
+	while IFS= read -r line; do
+		case $line in
+		@*\ note\ *|@*\ boot\ *|@*\ run\ *|@*\ exit\ *|@*\ fail\ *)
+			line=${line#@}
+			say "  ${line%% *}: ${line#* }" ;;
+		"not ok"*)
+			say "  $line" ;;
+		*)	[ -z "$verbose" ] || printf '%s\n' "$line" ;;
+		esac
+	done
+}
+
+# The override for this machine. The table depends on the devices alone, so it
+# is read once for each set of them.
+iort_override() {
+	local key dir=$OUT/iort
+
+	key=$({ $QEMU --version; cksum <"$FIRMWARE"; echo "${machine[@]}"; } |
+		sha256sum | cut -c1-16)
+	override=$dir/$key.cpio
+	[ -s "$override" ] && return 0
+	say "reading the IORT of this machine"
+	vm "$dir/$key" 120 "$kargs -- table=IORT" "$INITRD" ||
+		die "cannot read the IORT: $(cat "$dir/$key/reason")," \
+			"see $dir/$key/console.log"
+	mkdir -p "$dir/$key/cpio/kernel/firmware/acpi"
+	sed -n '/^@host table IORT/{n;p}' "$dir/$key/report.log" |
+		"$IORT" >"$dir/$key/cpio/kernel/firmware/acpi/iort.aml" ||
+		die "cannot change the IORT"
+	(cd "$dir/$key/cpio" && find kernel | cpio -o -H newc --quiet) \
+		>"$override.tmp" && mv "$override.tmp" "$override"
+}
+
+scenario() {
+	local name=$1 dir=$OUT/$1 rc=0 started=$SECONDS
+
+	declare -F "scenario_$name" >/dev/null || die "no scenario $name"
+	machine=() firmware=(-bios "$FIRMWARE") trace=()
+	canwbs=1 limit=120 with_root= args= extra= kunit=
+	disk=$OUT/disk.img
+	kargs="console=ttyAMA0 panic=-1 iommu.strict=1"
+	"scenario_$name"
+
+	rm -rf "$dir"
+	mkdir -p "$dir"
+	# It keeps nothing from one run to the next
+	rm -f "$disk"
+	truncate -s 64M "$disk"
+	say "$name: $about"
+
+	local parts=()
+	if [ "$canwbs" = 1 ]; then
+		iort_override
+		parts+=("$override")
+	fi
+	# Each archive starts at a multiple of four
+	cat "${parts[@]}" "$INITRD" $extra >"$dir/initrd"
+
+	vm "$dir" "$limit" "$kargs${kunit:+ kunit.enable=1} -- canwbs=$canwbs $args" \
+		"$dir/initrd" || rc=1
+	rm -f "$dir/initrd"
+
+	awk -v name="$name" -f "$here/results.awk" "$dir/report.log" >"$dir/results"
+	if [ -n "$kunit" ]; then
+		awk -v name="$name" -f "$here/kunit.awk" "$dir/console.log" \
+			>>"$dir/results"
+	fi
+	awk -f "$here/splat.awk" "$dir/console.log" "$dir/guest.log" >"$dir/splat"
+	if [ -s "$dir/splat" ]; then
+		printf 'fail\t%s\tkernel log\tsplat, see %s\n' "$name" \
+			"$dir/splat" >>"$dir/results"
+		sed 's/^/    | /' "$dir/splat"
+	fi
+	if [ $rc != 0 ]; then
+		printf 'fail\t%s\thost\t%s\n' "$name" "$(head -1 "$dir/reason")" \
+			>>"$dir/results"
+	fi
+	[ -s "$dir/results" ] ||
+		printf 'pass\t%s\thost\tbooted, and powered off\n' "$name" \
+			>>"$dir/results"
+	cat "$dir/results" >>"$totals"
+	awk -F'\t' '$1 == "fail" { print "    not ok: " $3 ": " $4 }' "$dir/results"
+	awk -F'\t' -v name="$name" -v secs=$((SECONDS - started)) '
+		{ n[$1]++ }
+		END { printf "    %s: %d passed, %d failed, %d skipped (%d s)\n",
+			name, n["pass"], n["fail"], n["skip"], secs }' "$dir/results"
+	if grep -q '^fail' "$dir/results"; then
+		say "$name failed; its logs are in $dir"
+		return 1
+	fi
+}
+
+while getopts lvt: opt; do
+	case $opt in
+	l)	declare -F | sed -n 's/^declare -f scenario_//p'; exit 0 ;;
+	v)	verbose=1 ;;
+	t)	totals=$OPTARG ;;
+	*)	exit 2 ;;
+	esac
+done
+shift $((OPTIND - 1))
+[ $# -gt 0 ] || { echo "which scenario? run.sh -l lists them" >&2; exit 2; }
+
+failed=0
+for s; do
+	scenario "$s" || failed=1
+done
+exit $failed
