@@ -1649,7 +1649,8 @@ static void expect_msi_in_window(struct __test_metadata *_metadata,
 TEST_F(nesting, msi_enabled_before)
 {
 	struct vm *vm = &self->vm;
-	__u32 bypass, abort_id;
+	struct iommu_ioas_alloc ioas = { .size = sizeof(ioas) };
+	__u32 bypass, abort_id, s2[2], viommu_id;
 
 	ASSERT_EQ(0, vm_hwpt(vm, ste_bypass(), &bypass));
 	ASSERT_EQ(0, vm_hwpt(vm, ste_abort(), &abort_id));
@@ -1669,6 +1670,22 @@ TEST_F(nesting, msi_enabled_before)
 	ASSERT_EQ(0, edu_attach(&vm->dev, vm->g.s2_id));
 	EXPECT_TRUE(edu_msi_arrives(&vm->dev, 1000));
 	expect_msi_in_window(_metadata, vm);
+
+	/* A stage 2 that has never seen an interrupt, bare and nested on */
+	ASSERT_EQ(0, iommufd_ioctl(vm->fd, IOMMU_IOAS_ALLOC, &ioas));
+	ASSERT_EQ(0, hwpt_alloc(vm->fd, vm->dev.dev_id, ioas.out_ioas_id,
+				IOMMU_HWPT_ALLOC_NEST_PARENT,
+				IOMMU_HWPT_DATA_NONE, NULL, 0, &s2[0]));
+	ASSERT_EQ(0, hwpt_alloc(vm->fd, vm->dev.dev_id, ioas.out_ioas_id,
+				IOMMU_HWPT_ALLOC_NEST_PARENT,
+				IOMMU_HWPT_DATA_NONE, NULL, 0, &s2[1]));
+	ASSERT_EQ(0, edu_attach(&vm->dev, s2[0]));
+	EXPECT_TRUE(edu_msi_arrives(&vm->dev, 1000));
+	ASSERT_EQ(0, viommu_alloc(vm->fd, vm->dev.dev_id, s2[1], &viommu_id));
+	ASSERT_EQ(0, hwpt_alloc_ste(vm->fd, vm->dev.dev_id, viommu_id,
+				    ste_bypass(), &bypass));
+	ASSERT_EQ(0, edu_attach(&vm->dev, bypass));
+	EXPECT_TRUE(edu_msi_arrives(&vm->dev, 1000));
 }
 
 FIXTURE(msi)
@@ -1896,6 +1913,45 @@ TEST_F(nesting, race_vdevice_invalidate)
 	for (i = 0; i != ARRAY_SIZE(workers); i++)
 		worker_stop(_metadata, &workers[i]);
 	EXPECT_EQ(-EIO, vm_cmd(vm, cmd_cfgi_cd(VSID)));
+}
+
+/* Either of them destroys the vDEVICE, the other one finds none */
+static int destroy_once(struct worker *w)
+{
+	__u32 id = __atomic_load_n(&w->vm->v.vdevice_id, __ATOMIC_RELAXED);
+	int rc = iommufd_destroy(w->vm->fd, id);
+
+	/* The ID may have gone to the device itself, that VFIO holds */
+	return rc == -ENOENT || rc == -EBUSY ? 0 : rc;
+}
+
+TEST_F(nesting, race_device_gone)
+{
+	struct vm *vm = &self->vm;
+	struct worker workers[] = {
+		{ .vm = vm, .once = destroy_once },
+		{ .vm = vm, .once = cfgi_once },
+	};
+	char bdf[16];
+	__u32 id;
+	int turn;
+
+	memcpy(bdf, vm->dev.bdf, sizeof(bdf));
+	worker_start(_metadata, &workers[0]);
+	worker_start(_metadata, &workers[1]);
+	for (turn = 0; turn != 10; turn++) {
+		edu_close(&vm->dev);
+		ASSERT_EQ(0, edu_open(&vm->dev, bdf, vm->fd));
+		ASSERT_EQ(0, vdevice_alloc(vm->fd, vm->v.viommu_id,
+					   vm->dev.dev_id, VSID, &id));
+		__atomic_store_n(&vm->v.vdevice_id, id, __ATOMIC_RELAXED);
+		/* Attached to stage 1 only if the vDEVICE is still there */
+		if (turn & 1)
+			edu_attach(&vm->dev, vm->v.hwpt_s1);
+	}
+	worker_stop(_metadata, &workers[0]);
+	worker_stop(_metadata, &workers[1]);
+	ASSERT_EQ(0, edu_attach(&vm->dev, vm->g.s2_id));
 }
 
 /*
