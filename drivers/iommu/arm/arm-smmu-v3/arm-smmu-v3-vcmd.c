@@ -1,0 +1,415 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Commands of a guest on the physical command queue.
+ *
+ * One illegal command stops the queue for every VM (CERROR_ILL), and one with
+ * somebody else's VMID or StreamID is a way into his VM. So nothing of a guest's
+ * command reaches the queue that is not known to be good:
+ *
+ *  - Each kind of command has a mask of the bits that may be set, from Arm IHI
+ *    0070, 4 "Commands", less what this SMMU does not have. All others are 0 in
+ *    the architecture (RES0), and what they mean in a later version of it is not
+ *    for a guest to find out.
+ *  - The VMID is overwritten with that of the vSMMU, and a StreamID is one of
+ *    the vDEVICEs', replaced by the StreamIDs of the device.
+ *
+ * A call is worked off in blocks as large as one batch of the queue, in a buffer
+ * on the stack: a block is copied in, checked and translated in place, issued,
+ * and forgotten. So the call costs no memory, can be killed between two blocks,
+ * and needs just one CMD_SYNC, behind the last command. For the same reason the
+ * caller is told of a command as done only after that.
+ */
+#include <linux/bitfield.h>
+#include <linux/sched/signal.h>
+#include <linux/uaccess.h>
+
+#include "arm-smmu-v3-iommufd.h"
+
+/* Fields of a TLBI by address that 6.12 itself has no use for */
+#define ARM_VSMMU_TLBI_0_SCALE_DS	BIT_ULL(25)
+#define ARM_VSMMU_TLBI_0_RANGE						\
+	(CMDQ_TLBI_0_NUM | CMDQ_TLBI_0_SCALE | ARM_VSMMU_TLBI_0_SCALE_DS)
+#define ARM_VSMMU_TLBI_1_RANGE		(CMDQ_TLBI_1_TTL | CMDQ_TLBI_1_TG)
+#define ARM_VSMMU_TLBI_0_ASID_LOW	GENMASK_ULL(55, 48)
+#define ARM_VSMMU_TG_16K		2
+#define ARM_VSMMU_IDR5_DS		BIT(7)
+
+/* For all values of an opcode, so that none needs to be compared to a bound */
+static const u8 arm_vsmmu_cmd_kinds[CMDQ_0_OP + 1] = {
+	[CMDQ_OP_CFGI_CD] = ARM_VSMMU_CMD_CFGI_CD,
+	[CMDQ_OP_CFGI_CD_ALL] = ARM_VSMMU_CMD_CFGI_CD_ALL,
+	[CMDQ_OP_TLBI_NH_ALL] = ARM_VSMMU_CMD_TLBI_NH_ALL,
+	[CMDQ_OP_TLBI_NH_ASID] = ARM_VSMMU_CMD_TLBI_NH_ASID,
+	[CMDQ_OP_TLBI_NH_VA] = ARM_VSMMU_CMD_TLBI_NH_VA,
+	[CMDQ_OP_TLBI_NH_VAA] = ARM_VSMMU_CMD_TLBI_NH_VAA,
+	[CMDQ_OP_TLBI_NSNH_ALL] = ARM_VSMMU_CMD_TLBI_NSNH_ALL,
+	[CMDQ_OP_ATC_INV] = ARM_VSMMU_CMD_ATC_INV,
+};
+
+/* One call of arm_vsmmu_cache_invalidate() */
+struct arm_vsmmu_inv {
+	struct arm_vsmmu *vsmmu;
+	/* Issued, but not known to have completed */
+	bool pending;
+	/* The VMID in its place of word 0; only if there is one */
+	u64 vmid;
+	bool has_vmid;
+	/* The device asked for last. Good until rcu_read_unlock() */
+	struct arm_smmu_master *master;
+	u32 vsid;
+	/* Commands of the block that wait to be issued */
+	unsigned int num;
+	u64 cmds[CMDQ_BATCH_ENTRIES * CMDQ_ENT_DWORDS];
+};
+
+/**
+ * arm_vsmmu_cmd_rules_init - Find out what an SMMU lets a guest's commands have
+ * @rules: Out
+ * @smmu: The SMMU
+ */
+void arm_vsmmu_cmd_rules_init(struct arm_vsmmu_cmd_rules *rules,
+			      struct arm_smmu_device *smmu)
+{
+	u64 ssid = smmu->ssid_bits ? CMDQ_CFGI_0_SSID : 0;
+	u64 asid = smmu->asid_bits > 8 ? CMDQ_TLBI_0_ASID :
+					 ARM_VSMMU_TLBI_0_ASID_LOW;
+	u64 va_0 = CMDQ_TLBI_0_VMID;
+	u64 va_1 = CMDQ_TLBI_1_LEAF | CMDQ_TLBI_1_VA_MASK;
+
+	rules->ds = readl_relaxed(smmu->base + ARM_SMMU_IDR5) &
+		    ARM_VSMMU_IDR5_DS;
+	if (smmu->features & ARM_SMMU_FEAT_RANGE_INV) {
+		va_0 |= CMDQ_TLBI_0_NUM | CMDQ_TLBI_0_SCALE;
+		va_1 |= ARM_VSMMU_TLBI_1_RANGE;
+		if (rules->ds)
+			va_0 |= ARM_VSMMU_TLBI_0_SCALE_DS;
+	}
+
+	memset(rules->allow, 0, sizeof(rules->allow));
+#define RULE(_kind, _word_0, _word_1)                                          \
+	do {                                                                   \
+		rules->allow[ARM_VSMMU_CMD_##_kind][0] =                       \
+			CMDQ_0_OP | (_word_0);                                 \
+		rules->allow[ARM_VSMMU_CMD_##_kind][1] = (_word_1);            \
+	} while (0)
+	RULE(CFGI_CD, CMDQ_CFGI_0_SID | ssid, CMDQ_CFGI_1_LEAF);
+	RULE(CFGI_CD_ALL, CMDQ_CFGI_0_SID, 0);
+	RULE(TLBI_NH_ALL, CMDQ_TLBI_0_VMID, 0);
+	RULE(TLBI_NH_ASID, CMDQ_TLBI_0_VMID | asid, 0);
+	RULE(TLBI_NH_VA, va_0 | asid, va_1);
+	RULE(TLBI_NH_VAA, va_0, va_1);
+	RULE(TLBI_NSNH_ALL, 0, 0);
+	if (smmu->features & ARM_SMMU_FEAT_ATS)
+		RULE(ATC_INV,
+		     CMDQ_ATC_0_SID |
+			     (ssid ? CMDQ_0_SSV | CMDQ_ATC_0_GLOBAL |
+					     CMDQ_ATC_0_SSID : 0),
+		     CMDQ_ATC_1_SIZE | CMDQ_ATC_1_ADDR_MASK);
+#undef RULE
+}
+
+/*
+ * "TLB invalidation of a range": TG says whether the command is a range one,
+ * and then it must name more than nothing.
+ */
+static bool arm_vsmmu_range_ok(const struct arm_vsmmu_cmd_rules *rules,
+			       const u64 *cmd)
+{
+	bool any = (cmd[0] & ARM_VSMMU_TLBI_0_RANGE) ||
+		   (cmd[1] & CMDQ_TLBI_1_TTL);
+	unsigned int tg = FIELD_GET(CMDQ_TLBI_1_TG, cmd[1]);
+
+	if (any != !!tg)
+		return false;
+	/* Level 1 has no 16K blocks before there were 52-bit addresses */
+	return !(tg == ARM_VSMMU_TG_16K &&
+		 FIELD_GET(CMDQ_TLBI_1_TTL, cmd[1]) == 1 && !rules->ds);
+}
+
+/* Find the device of a vSID. The result is good until rcu_read_unlock() */
+static struct arm_smmu_master *arm_vsmmu_find_master(struct arm_vsmmu_inv *inv,
+						     u32 vsid)
+{
+	struct device *dev;
+
+	/* Mostly it is one device that a guest has something to tell about */
+	if (inv->master && inv->vsid == vsid)
+		return inv->master;
+
+	dev = iommufd_viommu_find_dev(&inv->vsmmu->core, vsid);
+	if (!dev)
+		return NULL;
+	inv->master = dev_iommu_priv_get(dev);
+	inv->vsid = vsid;
+	return inv->master;
+}
+
+static int arm_vsmmu_issue(struct arm_vsmmu_inv *inv, u64 *cmds,
+			   unsigned int num, bool sync)
+{
+	struct arm_smmu_device *smmu = inv->vsmmu->smmu;
+	int ret;
+
+	/* The queue of the SMMU itself: others do not take every command */
+	ret = arm_smmu_cmdq_issue_cmdlist(smmu, &smmu->cmdq, cmds, num, sync);
+	inv->pending = !sync;
+	return ret;
+}
+
+static int arm_vsmmu_flush_block(struct arm_vsmmu_inv *inv)
+{
+	struct arm_smmu_device *smmu = inv->vsmmu->smmu;
+	unsigned int num = inv->num;
+
+	if (!num)
+		return 0;
+	inv->num = 0;
+	/* An erratum wants a sync now and then, see arm_smmu_cmdq_batch_add() */
+	return arm_vsmmu_issue(inv, inv->cmds, num,
+			       smmu->options & ARM_SMMU_OPT_CMDQ_FORCE_SYNC);
+}
+
+static void arm_vsmmu_queue_cmd(struct arm_vsmmu_inv *inv, u64 word_0,
+				u64 word_1)
+{
+	u64 *out = &inv->cmds[inv->num++ * CMDQ_ENT_DWORDS];
+
+	out[0] = word_0;
+	out[1] = word_1;
+}
+
+/* A command that names a StreamID, for all that the device has */
+static int arm_vsmmu_stream_cmd(struct arm_vsmmu_inv *inv,
+				enum arm_vsmmu_cmd_kind kind, const u64 *cmd)
+{
+	struct arm_smmu_device *smmu = inv->vsmmu->smmu;
+	struct arm_smmu_master *master;
+	u64 word_0 = cmd[0], word_1 = cmd[1];
+	unsigned int i;
+	int ret;
+
+	static_assert(CMDQ_CFGI_0_SID == CMDQ_ATC_0_SID);
+	master = arm_vsmmu_find_master(inv, FIELD_GET(CMDQ_CFGI_0_SID, word_0));
+	if (!master)
+		return -EIO;
+
+	if (kind == ARM_VSMMU_CMD_ATC_INV) {
+		if (FIELD_GET(CMDQ_ATC_1_SIZE, word_1) > ATC_INV_SIZE_ALL)
+			return -EIO;
+		/* It would time out, and take the queue with it */
+		if (!READ_ONCE(master->guest_ats))
+			return 0;
+	}
+	if (!inv->has_vmid)
+		return 0;
+
+	word_0 &= ~CMDQ_CFGI_0_SID;
+	if (likely(master->num_streams == 1)) {
+		arm_vsmmu_queue_cmd(inv, word_0 | FIELD_PREP(CMDQ_CFGI_0_SID,
+						master->streams[0].id), word_1);
+		return 0;
+	}
+
+	/* More come out than went in, so what follows must not be overwritten */
+	ret = arm_vsmmu_flush_block(inv);
+	for (i = 0; !ret && i < master->num_streams; i++) {
+		u64 one[CMDQ_ENT_DWORDS] = {
+			word_0 | FIELD_PREP(CMDQ_CFGI_0_SID,
+					    master->streams[i].id),
+			word_1
+		};
+
+		ret = arm_vsmmu_issue(inv, one, 1, smmu->options &
+				      ARM_SMMU_OPT_CMDQ_FORCE_SYNC);
+	}
+	return ret;
+}
+
+/*
+ * Check a command, and queue what comes of it in inv->cmds: not behind where the
+ * command itself is there.
+ */
+static int arm_vsmmu_one_cmd(struct arm_vsmmu_inv *inv, const u64 *cmd)
+{
+	const struct arm_vsmmu_cmd_rules *rules = &inv->vsmmu->rules;
+	u64 word_0 = cmd[0], word_1 = cmd[1];
+	enum arm_vsmmu_cmd_kind kind =
+		arm_vsmmu_cmd_kinds[FIELD_GET(CMDQ_0_OP, word_0)];
+
+	/* Where a kind is not allowed not even the opcode is */
+	if (!rules->allow[kind][0] ||
+	    ((word_0 & ~rules->allow[kind][0]) |
+	     (word_1 & ~rules->allow[kind][1])))
+		return -EIO;
+
+	switch (kind) {
+	case ARM_VSMMU_CMD_TLBI_NH_VA:
+	case ARM_VSMMU_CMD_TLBI_NH_VAA:
+		if (((word_0 & ARM_VSMMU_TLBI_0_RANGE) |
+		     (word_1 & ARM_VSMMU_TLBI_1_RANGE)) &&
+		    !arm_vsmmu_range_ok(rules, cmd))
+			return -EIO;
+		break;
+	case ARM_VSMMU_CMD_TLBI_NSNH_ALL:
+		/* All that is the guest's, and not the SMMU's other users' */
+		word_0 = CMDQ_OP_TLBI_NH_ALL;
+		break;
+	case ARM_VSMMU_CMD_TLBI_NH_ALL:
+	case ARM_VSMMU_CMD_TLBI_NH_ASID:
+		break;
+	default:
+		return arm_vsmmu_stream_cmd(inv, kind, cmd);
+	}
+
+	if (inv->has_vmid)
+		arm_vsmmu_queue_cmd(inv, (word_0 & ~CMDQ_TLBI_0_VMID) |
+						 inv->vmid, word_1);
+	return 0;
+}
+
+/*
+ * Copy @num entries from @first on to where they belong in a block. Returns how
+ * many could be had; *ret tells why if that is less.
+ */
+static unsigned int arm_vsmmu_copy_block(struct arm_vsmmu_inv *inv,
+					 struct iommu_user_data_array *array,
+					 u32 first, unsigned int num, int *ret)
+{
+	const size_t size = sizeof(struct iommu_viommu_arm_smmuv3_invalidate);
+	void __user *uptr = array->uptr + array->entry_len * first;
+	__le64 *cmds = (__le64 *)inv->cmds;
+	unsigned int i;
+
+	static_assert(size == CMDQ_ENT_DWORDS * sizeof(u64));
+
+	*ret = 0;
+	if (likely(array->entry_len == size)) {
+		unsigned long left = copy_from_user(cmds, uptr, num * size);
+
+		if (left) {
+			*ret = -EFAULT;
+			num -= DIV_ROUND_UP(left, size);
+		}
+	} else {
+		for (i = 0; i < num; i++, uptr += array->entry_len) {
+			*ret = copy_struct_from_user(
+				cmds + i * CMDQ_ENT_DWORDS, size, uptr,
+				array->entry_len);
+			if (*ret)
+				break;
+		}
+		num = i;
+	}
+
+	if (IS_ENABLED(CONFIG_CPU_BIG_ENDIAN))
+		for (i = 0; i < num * CMDQ_ENT_DWORDS; i++)
+			inv->cmds[i] = le64_to_cpu(cmds[i]);
+	return num;
+}
+
+/*
+ * Check and issue the @num commands of a block, with a CMD_SYNC if it is the
+ * last one. Returns how many were good; *ret tells why if that is less.
+ *
+ * In the one RCU read-side section neither can a device found by its vSID leave
+ * the VM before the command for it is in the queue, nor its VMID be forgotten.
+ */
+static unsigned int arm_vsmmu_run_block(struct arm_vsmmu_inv *inv,
+					unsigned int num, bool last, int *ret)
+{
+	struct arm_smmu_s2_tag *tag;
+	unsigned int i;
+	int rc = 0;
+
+	inv->num = 0;
+	inv->master = NULL;
+
+	rcu_read_lock();
+	tag = rcu_dereference(inv->vsmmu->tag);
+	/* Without it nothing is attached, and so nothing is cached */
+	inv->has_vmid = tag;
+	if (tag)
+		inv->vmid = FIELD_PREP(CMDQ_TLBI_0_VMID, (u64)tag->vmid);
+
+	for (i = 0; i < num; i++) {
+		rc = arm_vsmmu_one_cmd(inv, &inv->cmds[i * CMDQ_ENT_DWORDS]);
+		if (rc)
+			break;
+	}
+	last |= rc;
+
+	if (!last) {
+		*ret = arm_vsmmu_flush_block(inv);
+	} else {
+		if (inv->num || inv->pending)
+			*ret = arm_vsmmu_issue(inv, inv->cmds, inv->num, true);
+		/* The error of the queue is the worse one */
+		*ret = *ret ?: rc;
+	}
+	rcu_read_unlock();
+	return i;
+}
+
+/**
+ * arm_vsmmu_cache_invalidate - iommufd_viommu_ops::cache_invalidate
+ * @viommu: The vSMMU
+ * @array: The guest's commands. On return array->entry_num is the number of
+ *         those at its start that have completed
+ *
+ * Context: Process context. The calling VMM waits for the guest's commands.
+ * Return: 0; -EINVAL for another type or entries too short, -EIO for a command
+ * that a guest may not send, -EFAULT or -E2BIG as copy_struct_from_user(), -EINTR
+ * when the process is being killed, -ETIMEDOUT if the SMMU does not answer.
+ */
+int arm_vsmmu_cache_invalidate(struct iommufd_viommu *viommu,
+			       struct iommu_user_data_array *array)
+{
+	struct arm_vsmmu_inv inv;
+	u32 num = array->entry_num;
+	unsigned int max, block, got;
+	int copy_ret, ret = 0;
+	u32 done = 0;
+
+	array->entry_num = 0;
+	if (array->type != IOMMU_VIOMMU_INVALIDATE_DATA_ARM_SMMUV3)
+		return -EINVAL;
+	if (!num)
+		return 0;
+	if (array->entry_len < sizeof(struct iommu_viommu_arm_smmuv3_invalidate))
+		return -EINVAL;
+
+	inv.vsmmu = container_of(viommu, struct arm_vsmmu, core);
+	inv.pending = false;
+	max = CMDQ_BATCH_ENTRIES;
+	if (inv.vsmmu->smmu->options & ARM_SMMU_OPT_CMDQ_FORCE_SYNC)
+		max--;
+
+	/*
+	 * What the guest wrote to its tables comes before the look at
+	 * arm_vsmmu::tag. Pairs with arm_smmu_s2_get_tag(): a master that is
+	 * being attached and is not seen here sees what the guest wrote.
+	 */
+	smp_mb();
+
+	while (done < num) {
+		block = min(num - done, max);
+		got = arm_vsmmu_copy_block(&inv, array, done, block, &copy_ret);
+		if (!copy_ret && done + block < num &&
+		    fatal_signal_pending(current))
+			copy_ret = -EINTR;
+
+		got = arm_vsmmu_run_block(&inv, got,
+					  copy_ret || done + block == num, &ret);
+		/* Not even the first one is known to be done */
+		if (ret && ret != -EIO)
+			return ret;
+		done += got;
+		if (!ret)
+			ret = copy_ret;
+		if (ret)
+			break;
+		cond_resched();
+	}
+	array->entry_num = done;
+	return ret;
+}

@@ -1,0 +1,325 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The vEVENTQ object: events of a vIOMMU for user space.
+ *
+ * Events come from the interrupt thread of the physical IOMMU, which has other
+ * VMs to serve as well. So reporting one never waits and never allocates: it
+ * takes two spinlocks and copies into a ring of fixed size, that was allocated
+ * and charged with the queue. When the ring is full the event is lost, and the
+ * reader is told so. A queue becomes known to the vIOMMU as the last step of its
+ * allocation, and no spinlock is held over user memory.
+ *
+ * A reader copies the first entry of the ring, without removing it, hands it to
+ * user space, and only then removes it. That works because readers are
+ * serialised, and reporting does not touch entries that are in use.
+ */
+#include <linux/anon_inodes.h>
+#include <linux/file.h>
+#include <linux/fs.h>
+#include <linux/iommufd.h>
+#include <linux/mm.h>
+#include <linux/mutex.h>
+#include <linux/poll.h>
+#include <linux/slab.h>
+#include <uapi/linux/iommufd.h>
+
+#include "iommufd_private.h"
+
+/* As large as the event queue of an SMMUv3 can be */
+#define IOMMUFD_VEVENTQ_DEPTH_MAX	(1U << 19)
+
+/*
+ * An entry of the ring. A lost event at the end has none, but is made to look
+ * like one for the reader.
+ */
+struct iommufd_vevent {
+	struct iommufd_vevent_header header;
+	u8 data[];
+};
+
+static size_t iommufd_vevent_size(struct iommufd_veventq *veventq)
+{
+	return struct_size_t(struct iommufd_vevent, data, veventq->data_size);
+}
+
+static struct iommufd_vevent *
+iommufd_veventq_entry(struct iommufd_veventq *veventq, u32 index)
+{
+	return veventq->ring + iommufd_vevent_size(veventq) *
+				       (index % veventq->depth);
+}
+
+/**
+ * iommufd_eventq_open() - Make a file for an object that events are read from
+ * @ictx: The context of the object
+ * @obj: The object, not finalized
+ * @filep: Where the object keeps its file, as in iommufd_object_ops
+ * @name: Name of the file
+ * @fops: Its operations; release must call iommufd_eventq_release()
+ * @flags: Its access mode
+ *
+ * The file holds a reference on the object and on the context. If anything fails
+ * from here on iommufd_object_abort_and_destroy() puts the file.
+ *
+ * Return: a reserved file descriptor, for fd_install() or put_unused_fd(), or an
+ * errno.
+ */
+int iommufd_eventq_open(struct iommufd_ctx *ictx, struct iommufd_object *obj,
+			struct file **filep, const char *name,
+			const struct file_operations *fops, int flags)
+{
+	struct file *file;
+
+	file = anon_inode_getfile(name, fops, obj, flags);
+	if (IS_ERR(file))
+		return PTR_ERR(file);
+
+	refcount_inc(&obj->users);
+	iommufd_ctx_get(ictx);
+	*filep = file;
+	return get_unused_fd_flags(O_CLOEXEC);
+}
+
+/**
+ * iommufd_eventq_release() - Undo iommufd_eventq_open()
+ * @ictx: As there
+ * @obj: As there. It may be freed when this returns
+ */
+void iommufd_eventq_release(struct iommufd_ctx *ictx,
+			    struct iommufd_object *obj)
+{
+	refcount_dec(&obj->users);
+	iommufd_ctx_put(ictx);
+}
+
+/* Copy what a reader gets next, without removing it. Returns its size or 0 */
+static size_t iommufd_veventq_peek(struct iommufd_veventq *veventq,
+				   struct iommufd_vevent *vevent)
+{
+	size_t size = 0;
+
+	spin_lock(&veventq->lock);
+	if (veventq->num) {
+		size = iommufd_vevent_size(veventq);
+		memcpy(vevent, iommufd_veventq_entry(veventq, veventq->first),
+		       size);
+	} else if (veventq->tail_lost) {
+		size = sizeof(vevent->header);
+		vevent->header.flags = IOMMU_VEVENTQ_FLAG_LOST_EVENTS;
+		/* That of the last event, and sequence is that of the next */
+		vevent->header.sequence = (veventq->sequence - 1) & INT_MAX;
+	}
+	spin_unlock(&veventq->lock);
+	return size;
+}
+
+/* Remove what iommufd_veventq_peek() found */
+static void iommufd_veventq_drop(struct iommufd_veventq *veventq,
+				 const struct iommufd_vevent *vevent)
+{
+	spin_lock(&veventq->lock);
+	if (!(vevent->header.flags & IOMMU_VEVENTQ_FLAG_LOST_EVENTS)) {
+		veventq->first = (veventq->first + 1) % veventq->depth;
+		veventq->num--;
+	} else if (vevent->header.sequence ==
+		   ((veventq->sequence - 1) & INT_MAX)) {
+		veventq->tail_lost = false;
+	}
+	/* Else an event has come since, and tells of the loss by its number */
+	spin_unlock(&veventq->lock);
+}
+
+static ssize_t iommufd_veventq_fops_read(struct file *filep, char __user *buf,
+					 size_t count, loff_t *ppos)
+{
+	struct iommufd_veventq *veventq = filep->private_data;
+	union {
+		struct iommufd_vevent vevent;
+		u8 buf[sizeof(struct iommufd_vevent) + IOMMUFD_VEVENT_SIZE_MAX];
+	} entry;
+	size_t done = 0, size;
+	int rc = 0;
+
+	/* Also where there is nothing to read: it cannot be right */
+	if (count < sizeof(struct iommufd_vevent_header))
+		return -EINVAL;
+	if (mutex_lock_interruptible(&veventq->read_mutex))
+		return -ERESTARTSYS;
+
+	while ((size = iommufd_veventq_peek(veventq, &entry.vevent))) {
+		if (size > count - done) {
+			rc = -EINVAL;
+			break;
+		}
+		if (copy_to_user(buf + done, entry.buf, size)) {
+			rc = -EFAULT;
+			break;
+		}
+		iommufd_veventq_drop(veventq, &entry.vevent);
+		done += size;
+		if (fatal_signal_pending(current))
+			break;
+		cond_resched();
+	}
+	mutex_unlock(&veventq->read_mutex);
+
+	return done ?: rc;
+}
+
+static __poll_t iommufd_veventq_fops_poll(struct file *filep,
+					  struct poll_table_struct *wait)
+{
+	struct iommufd_veventq *veventq = filep->private_data;
+	__poll_t pollflags = 0;
+
+	poll_wait(filep, &veventq->wait_queue, wait);
+	spin_lock(&veventq->lock);
+	if (veventq->num || veventq->tail_lost)
+		pollflags = EPOLLIN | EPOLLRDNORM;
+	spin_unlock(&veventq->lock);
+	return pollflags;
+}
+
+static int iommufd_veventq_fops_release(struct inode *inode, struct file *filep)
+{
+	struct iommufd_veventq *veventq = filep->private_data;
+
+	iommufd_eventq_release(veventq->viommu->ictx, &veventq->obj);
+	return 0;
+}
+
+static const struct file_operations iommufd_veventq_fops = {
+	.owner = THIS_MODULE,
+	.open = nonseekable_open,
+	.read = iommufd_veventq_fops_read,
+	.poll = iommufd_veventq_fops_poll,
+	.release = iommufd_veventq_fops_release,
+};
+
+void iommufd_veventq_destroy(struct iommufd_object *obj)
+{
+	struct iommufd_veventq *veventq =
+		container_of(obj, struct iommufd_veventq, obj);
+	struct iommufd_viommu *viommu = veventq->viommu;
+
+	/* Not in the list if its allocation failed */
+	spin_lock(&viommu->veventqs_lock);
+	list_del_init(&veventq->node);
+	spin_unlock(&viommu->veventqs_lock);
+
+	kvfree(veventq->ring);
+	mutex_destroy(&veventq->read_mutex);
+	refcount_dec(&viommu->obj.users);
+}
+
+static int iommufd_veventq_publish(struct iommufd_veventq *veventq)
+{
+	struct iommufd_viommu *viommu = veventq->viommu;
+	struct iommufd_veventq *cur;
+	int rc = 0;
+
+	spin_lock(&viommu->veventqs_lock);
+	list_for_each_entry(cur, &viommu->veventqs, node)
+		if (cur->type == veventq->type)
+			rc = -EEXIST;
+	if (!rc)
+		list_add_tail(&veventq->node, &viommu->veventqs);
+	spin_unlock(&viommu->veventqs_lock);
+	return rc;
+}
+
+static struct iommufd_veventq *
+iommufd_veventq_create(struct iommufd_viommu *viommu, u32 type, u32 depth,
+		       size_t data_size)
+{
+	struct iommufd_veventq *veventq;
+
+	veventq = iommufd_object_alloc(viommu->ictx, veventq,
+				       IOMMUFD_OBJ_VEVENTQ);
+	if (IS_ERR(veventq))
+		return veventq;
+
+	refcount_inc(&viommu->obj.users);
+	veventq->viommu = viommu;
+	veventq->type = type;
+	veventq->depth = depth;
+	veventq->data_size = data_size;
+	mutex_init(&veventq->read_mutex);
+	spin_lock_init(&veventq->lock);
+	init_waitqueue_head(&veventq->wait_queue);
+	INIT_LIST_HEAD(&veventq->node);
+
+	veventq->ring = kvcalloc(depth, iommufd_vevent_size(veventq),
+				 GFP_KERNEL_ACCOUNT);
+	if (!veventq->ring) {
+		iommufd_object_abort_and_destroy(viommu->ictx, &veventq->obj);
+		return ERR_PTR(-ENOMEM);
+	}
+	return veventq;
+}
+
+int iommufd_veventq_alloc_ioctl(struct iommufd_ucmd *ucmd)
+{
+	struct iommu_veventq_alloc *cmd = ucmd->cmd;
+	struct iommufd_veventq *veventq;
+	struct iommufd_viommu *viommu;
+	size_t data_size = 0;
+	int fdno;
+	int rc;
+
+	if (cmd->flags || cmd->__reserved ||
+	    cmd->type == IOMMU_VEVENTQ_TYPE_DEFAULT)
+		return -EOPNOTSUPP;
+	if (!cmd->veventq_depth ||
+	    cmd->veventq_depth > IOMMUFD_VEVENTQ_DEPTH_MAX)
+		return -EINVAL;
+
+	viommu = iommufd_get_viommu(ucmd, cmd->viommu_id);
+	if (IS_ERR(viommu))
+		return PTR_ERR(viommu);
+
+	if (viommu->ops->vevent_size)
+		data_size = viommu->ops->vevent_size(viommu, cmd->type);
+	if (!data_size ||
+	    WARN_ON_ONCE(data_size > IOMMUFD_VEVENT_SIZE_MAX)) {
+		rc = -EOPNOTSUPP;
+		goto out_put_viommu;
+	}
+
+	veventq = iommufd_veventq_create(viommu, cmd->type, cmd->veventq_depth,
+					 data_size);
+	if (IS_ERR(veventq)) {
+		rc = PTR_ERR(veventq);
+		goto out_put_viommu;
+	}
+
+	fdno = iommufd_eventq_open(ucmd->ictx, &veventq->obj, &veventq->filep,
+				   "[iommufd-vevent]", &iommufd_veventq_fops,
+				   O_RDONLY);
+	if (fdno < 0) {
+		rc = fdno;
+		goto out_abort;
+	}
+
+	cmd->out_veventq_id = veventq->obj.id;
+	cmd->out_veventq_fd = fdno;
+	rc = iommufd_ucmd_respond(ucmd, sizeof(*cmd));
+	if (rc)
+		goto out_put_fdno;
+
+	/* Nothing may fail or touch user memory after this */
+	rc = iommufd_veventq_publish(veventq);
+	if (rc)
+		goto out_put_fdno;
+	iommufd_object_finalize(ucmd->ictx, &veventq->obj);
+	fd_install(fdno, veventq->filep);
+	goto out_put_viommu;
+
+out_put_fdno:
+	put_unused_fd(fdno);
+out_abort:
+	iommufd_object_abort_and_destroy(ucmd->ictx, &veventq->obj);
+out_put_viommu:
+	iommufd_put_object(ucmd->ictx, &viommu->obj);
+	return rc;
+}
