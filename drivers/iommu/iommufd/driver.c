@@ -45,7 +45,7 @@ struct device *iommufd_viommu_find_dev(struct iommufd_viommu *viommu,
 	struct iommufd_vdevice *vdev;
 
 	RCU_LOCKDEP_WARN(!rcu_read_lock_held(),
-			 "iommufd_viommu_find_dev() needs rcu_read_lock()");
+			 "a device found by a virt_id needs rcu_read_lock()");
 
 	if (virt_id > ULONG_MAX)
 		return NULL;

@@ -14,6 +14,7 @@
  * serialised, and reporting does not touch entries that are in use.
  */
 #include <linux/anon_inodes.h>
+#include <linux/bits.h>
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/iommufd.h>
@@ -26,7 +27,7 @@
 #include "iommufd_private.h"
 
 /* As large as the event queue of an SMMUv3 can be */
-#define IOMMUFD_VEVENTQ_DEPTH_MAX	(1U << 19)
+#define IOMMUFD_VEVENTQ_DEPTH_MAX	BIT(19)
 
 /*
  * An entry of the ring. A lost event at the end has none, but is made to look

@@ -161,8 +161,9 @@ iommufd_viommu_alloc_hwpt_nested(struct iommufd_viommu *viommu,
 	if (viommu->iommu_dev != __iommu_get_iommu_dev(idev->dev))
 		return ERR_PTR(-EINVAL);
 
-	hwpt_nested = __iommufd_object_alloc(
-		viommu->ictx, hwpt_nested, IOMMUFD_OBJ_HWPT_NESTED, common.obj);
+	hwpt_nested = __iommufd_object_alloc(viommu->ictx, hwpt_nested,
+					     IOMMUFD_OBJ_HWPT_NESTED,
+					     common.obj);
 	if (IS_ERR(hwpt_nested))
 		return hwpt_nested;
 	hwpt = &hwpt_nested->common;
@@ -171,8 +172,7 @@ iommufd_viommu_alloc_hwpt_nested(struct iommufd_viommu *viommu,
 	hwpt_nested->viommu = viommu;
 	hwpt_nested->parent = viommu->hwpt;
 
-	hwpt->domain = viommu->ops->alloc_domain_nested(
-		viommu, flags & ~IOMMU_HWPT_FAULT_ID_VALID, user_data);
+	hwpt->domain = viommu->ops->alloc_domain_nested(viommu, 0, user_data);
 	if (IS_ERR(hwpt->domain)) {
 		rc = PTR_ERR(hwpt->domain);
 		hwpt->domain = NULL;

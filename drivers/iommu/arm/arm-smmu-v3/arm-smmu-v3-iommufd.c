@@ -12,7 +12,9 @@
  * stage 2 by the SMMU, never by the kernel. Its commands are the business of
  * arm-smmu-v3-vcmd.c, and whose VMID is whose that of arm-smmu-v3-s2.c.
  */
+#include <kunit/visibility.h>
 #include <linux/io-pgtable.h>
+#include <linux/module.h>
 #include <linux/pci.h>
 #include <linux/slab.h>
 
@@ -53,6 +55,7 @@ void *arm_smmu_hw_info(struct device *dev, u32 *length, u32 *type)
 	*type = IOMMU_HW_INFO_TYPE_ARM_SMMUV3;
 	return info;
 }
+EXPORT_SYMBOL_IF_KUNIT(arm_smmu_hw_info);
 
 /**
  * arm_smmu_nested_check_ste - Check the STE of a guest
@@ -88,6 +91,7 @@ int arm_smmu_nested_check_ste(__le64 ste[2])
 		return -EIO;
 	return 0;
 }
+EXPORT_SYMBOL_IF_KUNIT(arm_smmu_nested_check_ste);
 
 /* Which of the guest's word 1 bits go into the STE as they are? */
 static __le64 arm_smmu_nested_ste_1(struct arm_smmu_master *master,
@@ -145,11 +149,13 @@ void arm_smmu_make_nested_ste(struct arm_smmu_ste *target,
 	if (cfg == STRTAB_STE_0_CFG_S1_TRANS) {
 		target->data[0] = nested->ste[0] &
 				  ~cpu_to_le64(STRTAB_STE_0_CFG);
-		target->data[0] |= cpu_to_le64(FIELD_PREP(
-			STRTAB_STE_0_CFG, STRTAB_STE_0_CFG_NESTED));
+		target->data[0] |=
+			cpu_to_le64(FIELD_PREP(STRTAB_STE_0_CFG,
+					       STRTAB_STE_0_CFG_NESTED));
 		target->data[1] |= arm_smmu_nested_ste_1(master, nested);
 	}
 }
+EXPORT_SYMBOL_IF_KUNIT(arm_smmu_make_nested_ste);
 
 /* Is there a way around the caches for what the guest's stage 1 says? */
 static bool arm_smmu_is_coherent(struct arm_smmu_master *master,
@@ -307,8 +313,8 @@ void arm_vsmmu_lost_evts(struct arm_smmu_device *smmu)
 		rcu_read_lock();
 		vdev = rcu_dereference(master->vdev);
 		if (vdev)
-			iommufd_viommu_report_lost(
-				vdev->viommu, IOMMU_VEVENTQ_TYPE_ARM_SMMUV3);
+			iommufd_viommu_report_lost(vdev->viommu,
+						   IOMMU_VEVENTQ_TYPE_ARM_SMMUV3);
 		rcu_read_unlock();
 	}
 	mutex_unlock(&smmu->streams_mutex);
@@ -491,6 +497,7 @@ size_t arm_smmu_get_viommu_size(struct device *dev, unsigned int type)
 	}
 	return sizeof(struct arm_vsmmu);
 }
+EXPORT_SYMBOL_IF_KUNIT(arm_smmu_get_viommu_size);
 
 /**
  * arm_vsmmu_init - iommu_ops::viommu_init
@@ -519,3 +526,6 @@ int arm_vsmmu_init(struct iommufd_viommu *viommu, struct iommu_domain *parent,
 	viommu->ops = &arm_vsmmu_ops;
 	return 0;
 }
+EXPORT_SYMBOL_IF_KUNIT(arm_vsmmu_init);
+
+MODULE_IMPORT_NS(IOMMUFD);

@@ -103,8 +103,8 @@ static inline bool arm_smmu_nested_uses_s2(struct iommu_domain *domain)
 
 static inline struct arm_smmu_s2_tag *arm_vsmmu_get_tag(struct arm_vsmmu *vsmmu)
 {
-	return rcu_dereference_protected(
-		vsmmu->tag, lockdep_is_held(&arm_smmu_asid_lock));
+	return rcu_dereference_protected(vsmmu->tag,
+					 lockdep_is_held(&arm_smmu_asid_lock));
 }
 
 static inline void arm_vsmmu_set_tag(struct arm_vsmmu *vsmmu,

@@ -49,6 +49,7 @@
  * Writers hold arm_smmu_asid_lock. Readers are in an RCU read-side section, as
  * an unmap may come from atomic context.
  */
+#include <kunit/visibility.h>
 #include <linux/io-pgtable.h>
 #include <linux/rculist.h>
 #include <linux/slab.h>
@@ -103,6 +104,7 @@ bool arm_smmu_s2_compatible(struct arm_smmu_domain *smmu_domain,
 		return false;
 	return true;
 }
+EXPORT_SYMBOL_IF_KUNIT(arm_smmu_s2_compatible);
 
 static struct arm_smmu_s2_tag *
 arm_smmu_s2_new_tag(struct arm_smmu_domain *smmu_domain,
@@ -204,6 +206,7 @@ struct arm_smmu_s2_tag *arm_smmu_s2_get_tag(struct arm_smmu_master *master,
 	smp_mb();
 	return tag;
 }
+EXPORT_SYMBOL_IF_KUNIT(arm_smmu_s2_get_tag);
 
 /**
  * arm_smmu_s2_put_tag - Undo arm_smmu_s2_get_tag()
@@ -242,6 +245,7 @@ void arm_smmu_s2_put_tag(struct arm_smmu_s2_tag *tag, bool guest)
 	ida_free(&tag->smmu->vmid_map, tag->vmid);
 	kfree_rcu(tag, rcu);
 }
+EXPORT_SYMBOL_IF_KUNIT(arm_smmu_s2_put_tag);
 
 /**
  * arm_smmu_s2_set_ste_vmid - Put the VMID into an STE
@@ -254,6 +258,7 @@ void arm_smmu_s2_set_ste_vmid(struct arm_smmu_ste *ste,
 	ste->data[2] &= ~cpu_to_le64(STRTAB_STE_2_S2VMID);
 	ste->data[2] |= cpu_to_le64(FIELD_PREP(STRTAB_STE_2_S2VMID, tag->vmid));
 }
+EXPORT_SYMBOL_IF_KUNIT(arm_smmu_s2_set_ste_vmid);
 
 /**
  * arm_smmu_s2_inv_all - Invalidate all that is cached of a stage 2
@@ -272,6 +277,7 @@ void arm_smmu_s2_inv_all(struct arm_smmu_domain *smmu_domain)
 		arm_smmu_s2_inv_vmid(tag, CMDQ_OP_TLBI_S12_VMALL);
 	rcu_read_unlock();
 }
+EXPORT_SYMBOL_IF_KUNIT(arm_smmu_s2_inv_all);
 
 /**
  * arm_smmu_s2_inv_range - Invalidate what is cached of a range of a stage 2
@@ -313,3 +319,4 @@ void arm_smmu_s2_inv_range(unsigned long iova, size_t size, size_t granule,
 	}
 	rcu_read_unlock();
 }
+EXPORT_SYMBOL_IF_KUNIT(arm_smmu_s2_inv_range);

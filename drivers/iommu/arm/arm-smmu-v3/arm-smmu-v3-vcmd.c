@@ -19,6 +19,7 @@
  * and needs just one CMD_SYNC, behind the last command. For the same reason the
  * caller is told of a command as done only after that.
  */
+#include <kunit/visibility.h>
 #include <linux/bitfield.h>
 #include <linux/sched/signal.h>
 #include <linux/uaccess.h>
@@ -107,6 +108,7 @@ void arm_vsmmu_cmd_rules_init(struct arm_vsmmu_cmd_rules *rules,
 		     CMDQ_ATC_1_SIZE | CMDQ_ATC_1_ADDR_MASK);
 #undef RULE
 }
+EXPORT_SYMBOL_IF_KUNIT(arm_vsmmu_cmd_rules_init);
 
 /*
  * "TLB invalidation of a range": TG says whether the command is a range one,
@@ -205,8 +207,8 @@ static int arm_vsmmu_stream_cmd(struct arm_vsmmu_inv *inv,
 
 	word_0 &= ~CMDQ_CFGI_0_SID;
 	if (likely(master->num_streams == 1)) {
-		arm_vsmmu_queue_cmd(inv, word_0 | FIELD_PREP(CMDQ_CFGI_0_SID,
-						master->streams[0].id), word_1);
+		word_0 |= FIELD_PREP(CMDQ_CFGI_0_SID, master->streams[0].id);
+		arm_vsmmu_queue_cmd(inv, word_0, word_1);
 		return 0;
 	}
 
@@ -292,9 +294,9 @@ static unsigned int arm_vsmmu_copy_block(struct arm_vsmmu_inv *inv,
 		}
 	} else {
 		for (i = 0; i < num; i++, uptr += array->entry_len) {
-			*ret = copy_struct_from_user(
-				cmds + i * CMDQ_ENT_DWORDS, size, uptr,
-				array->entry_len);
+			*ret = copy_struct_from_user(cmds + i * CMDQ_ENT_DWORDS,
+						     size, uptr,
+						     array->entry_len);
 			if (*ret)
 				break;
 		}
