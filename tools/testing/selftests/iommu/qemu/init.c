@@ -19,6 +19,7 @@
  *                      run a test program that reports (K)TAP
  *   vmm=FILE           run the VMM whose arguments stand in FILE, one a line, in
  *                      the root file system; / is to be found there in /host
+ *   version=PROGRAM    report which version PROGRAM, in the root file system, is
  *   nvme=MIB           a test of its own: write, read back and compare MIB MiB of
  *                      random data on the first NVMe namespace
  *   kmemleak           scan for leaks; the kernel log says what was found
@@ -452,6 +453,24 @@ static void do_vmm(const char *path)
 		free(argv[n]);
 }
 
+static void do_version(char *program)
+{
+	char *argv[] = { program, "--version", NULL };
+	pid_t pid;
+
+	report("version %s", program);
+	pid = fork();
+	if (!pid) {
+		dup2(report_fd, STDOUT_FILENO);
+		if (!have_root || chroot("/root") || chdir("/"))
+			_exit(126);
+		execv(program, argv);
+		_exit(127);
+	}
+	if (pid < 0 || waitpid(pid, NULL, 0) != pid)
+		fail("no process: %m");
+}
+
 static void do_root(const char *dev)
 {
 	static const char * const shared[] = { "/dev", "/proc", "/sys", "/tmp" };
@@ -771,6 +790,8 @@ static void do_action(char *action)
 		do_run(arg);
 	else if (!strcmp(action, "vmm"))
 		do_vmm(arg);
+	else if (!strcmp(action, "version"))
+		do_version(arg);
 	else if (!strcmp(action, "nvme"))
 		do_nvme(arg);
 	else if (!strcmp(action, "kmemleak"))

@@ -3,11 +3,12 @@
 #
 # Boot the emulated host for one or more scenarios, and judge what came of it.
 #
-#   run.sh [-v] [-t FILE] SCENARIO...
-#   run.sh -l
+#   run.sh [-s] [-v] [-t FILE] SCENARIO...
+#   run.sh -l | -d
 #
-# -v shows every line that the machine reports, -t appends the result of each
-# scenario to FILE. The Makefile beside this file builds what is needed and sets
+# -v shows every line that the machine reports, -s what was seen where a scenario
+# has such a table, -t appends the result of each
+# scenario to FILE; -l lists all scenarios, -d those that are the tests. The Makefile beside this file builds what is needed and sets
 # the environment:
 #
 #   QEMU      command of the emulator (may hold several words)
@@ -15,7 +16,7 @@
 #   KERNEL    Image to boot, on the host and in the guest
 #   INITRD    cpio with /init and /tests
 #   IORT      the program that overrides the table
-#   ROOTFS    disk image with the VMM
+#   ROOTFS_IMG  disk image with the VMM
 #   OUT       where logs and caches go
 #
 # A scenario is a function of a few lines below: which machine, whether its IORT
@@ -25,6 +26,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 . "$here/scenarios.sh"
 
 verbose=
+summary=
 totals=/dev/null
 began=${BEGAN:-$(date +%s)}
 
@@ -39,11 +41,11 @@ die() {
 
 # What every host has. Nothing on it depends on the machine that emulates.
 machine_common() {
-	machine+=(-cpu max,pauth-impdef=on -smp 2 -m 2G -nodefaults
+	machine+=(-cpu ${CPU:-max,pauth-impdef=on} -smp ${SMP:-2} -m 2G -nodefaults
 		-display none -no-reboot)
 	machine+=(-device virtio-serial-pci)
 	if [ -n "$with_root" ]; then
-		machine+=(-drive "if=none,id=root,format=raw,readonly=on,file=$ROOTFS"
+		machine+=(-drive "if=none,id=root,format=raw,readonly=on,file=$ROOTFS_IMG"
 			-device virtio-blk-pci,drive=root)
 	fi
 }
@@ -68,7 +70,7 @@ vm() {
 		-chardev "file,id=guest,path=$dir/guest.log" \
 		-device virtserialport,nr=2,chardev=guest \
 		"${trace[@]}" </dev/null 2>"$dir/qemu.log" |
-		tr -d '\r' | tee "$dir/report.log" | show
+		tee "$dir/report.log" | show
 	rc=${PIPESTATUS[0]}
 	case $rc in
 	0)	;;
@@ -110,13 +112,17 @@ iort_override() {
 	override=$dir/$key.cpio
 	[ -s "$override" ] && return 0
 	say "reading the IORT of this machine"
-	vm "$dir/$key" 120 "$kargs -- table=IORT" "$INITRD" ||
-		die "cannot read the IORT: $(cat "$dir/$key/reason")," \
-			"see $dir/$key/console.log"
+	vm "$dir/$key" 120 "$kargs -- table=IORT" "$INITRD" || {
+		why="cannot read the IORT: $(cat "$dir/$key/reason"),"
+		why+=" see $dir/$key/console.log"
+		return 1
+	}
 	mkdir -p "$dir/$key/cpio/kernel/firmware/acpi"
 	sed -n '/^@host table IORT/{n;p}' "$dir/$key/report.log" |
-		"$IORT" >"$dir/$key/cpio/kernel/firmware/acpi/iort.aml" ||
-		die "cannot change the IORT"
+		"$IORT" >"$dir/$key/cpio/kernel/firmware/acpi/iort.aml" || {
+		why="cannot change the IORT"
+		return 1
+	}
 	(cd "$dir/$key/cpio" && find kernel | cpio -o -H newc --quiet) \
 		>"$override.tmp" && mv "$override.tmp" "$override"
 }
@@ -126,7 +132,7 @@ scenario() {
 
 	declare -F "scenario_$name" >/dev/null || die "no scenario $name"
 	machine=() firmware=(-bios "$FIRMWARE") trace=()
-	canwbs=1 limit=120 with_root= args= extra= kunit=
+	canwbs=1 limit=120 with_root= args= extra= kunit= skip=
 	disk=$OUT/disk.img
 	kargs="console=ttyAMA0 panic=-1 iommu.strict=1"
 	"scenario_$name"
@@ -138,13 +144,19 @@ scenario() {
 	truncate -s 64M "$disk"
 	say "$name: $about"
 
-	local parts=()
-	if [ "$canwbs" = 1 ]; then
-		iort_override
-		parts+=("$override")
+	if [ -n "$skip" ]; then
+		printf 'skip\t%s\thost\t# SKIP %s\n' "$name" "$skip" >>"$totals"
+		say "$name: skipped: $skip"
+		return
 	fi
-	# Each archive starts at a multiple of four
-	cat "${parts[@]}" "$INITRD" $extra >"$dir/initrd"
+	override= why=
+	if [ "$canwbs" = 1 ] && ! iort_override; then
+		printf 'fail\t%s\thost\t%s\n' "$name" "$why" >>"$totals"
+		say "$name: FAILED: $why"
+		return 1
+	fi
+	# Each archive is padded to more than the kernel asks for
+	cat $override "$INITRD" $extra >"$dir/initrd"
 
 	vm "$dir" "$limit" "$kargs${kunit:+ kunit.enable=1} -- canwbs=$canwbs $args" \
 		"$dir/initrd" || rc=1
@@ -174,15 +186,22 @@ scenario() {
 		{ n[$1]++ }
 		END { printf "    %s: %d passed, %d failed, %d skipped (%d s)\n",
 			name, n["pass"], n["fail"], n["skip"], secs }' "$dir/results"
+	if [ -n "$summary" ] && declare -F "summary_$name" >/dev/null; then
+		echo
+		"summary_$name" "$dir"
+		echo
+	fi
 	if grep -q '^fail' "$dir/results"; then
 		say "$name failed; its logs are in $dir"
 		return 1
 	fi
 }
 
-while getopts lvt: opt; do
+while getopts dlsvt: opt; do
 	case $opt in
 	l)	declare -F | sed -n 's/^declare -f scenario_//p'; exit 0 ;;
+	d)	echo $test_scenarios; exit 0 ;;
+	s)	summary=1 ;;
 	v)	verbose=1 ;;
 	t)	totals=$OPTARG ;;
 	*)	exit 2 ;;
