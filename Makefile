@@ -40,13 +40,14 @@ tree:
 lab: tree
 	@$(STAGE) "QEMU" scripts/setup lab
 	@$(STAGE) "kernel" $(IN_LAB) kernel
-	@$(STAGE) "tests" $(IN_LAB) parts
+	@$(STAGE) "host and guest" $(IN_LAB) parts
 
 run: lab
 	@$(IN_LAB) judge SCENARIOS=guest SUMMARY=1
 
 # All of them run, whichever fails; the report decides
 test: lab
+	@$(STAGE) "tests" $(IN_LAB) tests
 	@rm -f $(TOTALS) build/result
 	@$(STAGE) "series tool" $(LAB)/tap.sh tools scripts/series-test $(TOTALS) || \
 		$(NOTE_FAILURE)

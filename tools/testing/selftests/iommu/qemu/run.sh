@@ -14,7 +14,8 @@
 #   QEMU      command of the emulator (may hold several words)
 #   FIRMWARE  UEFI for Arm
 #   KERNEL    Image to boot, on the host and in the guest
-#   INITRD    cpio with /init and /tests
+#   INITRD    cpio with /init
+#   TESTS_CPIO  another with the programs in /tests
 #   IORT      the program that overrides the table
 #   ROOTFS_IMG  disk image with the VMM
 #   OUT       where logs and caches go
@@ -132,7 +133,7 @@ scenario() {
 
 	declare -F "scenario_$name" >/dev/null || die "no scenario $name"
 	machine=() firmware=(-bios "$FIRMWARE") trace=()
-	canwbs=1 limit=120 with_root= args= extra= kunit= skip=
+	canwbs=1 limit=120 with_root= with_tests=1 args= extra= kunit= skip=
 	disk=$OUT/disk.img
 	kargs="console=ttyAMA0 panic=-1 iommu.strict=1"
 	"scenario_$name"
@@ -156,6 +157,7 @@ scenario() {
 		return 1
 	fi
 	# Each archive is padded to more than the kernel asks for
+	[ -z "$with_tests" ] || extra=$TESTS_CPIO
 	cat $override "$INITRD" $extra >"$dir/initrd"
 
 	vm "$dir" "$limit" "$kargs${kunit:+ kunit.enable=1} -- canwbs=$canwbs $args" \

@@ -148,7 +148,7 @@ scenario_guest() {
 		skip="no ROOTFS with a VMM"
 		return
 	fi
-	with_root=1
+	with_root=1 with_tests=
 	machine_one
 	vmm_archive -object iommufd,id=i0 \
 		-device arm-smmuv3,primary-bus=pcie.1,id=s0,accel=on \
@@ -172,7 +172,7 @@ summary_guest() {
 
 scenario_guest_emulated() {
 	about="the same guest with all its devices emulated by its VMM"
-	with_root=1
+	with_root=1 with_tests=
 	machine_one
 	vmm_archive -device arm-smmuv3,primary-bus=pcie.1,id=s0 \
 		-drive if=none,id=d,format=raw,file=/dev/nvme0n1 \
