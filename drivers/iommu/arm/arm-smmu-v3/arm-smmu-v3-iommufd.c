@@ -290,6 +290,7 @@ bool arm_vsmmu_handle_evt(struct arm_smmu_device *smmu, u64 *evt)
 	mutex_unlock(&smmu->streams_mutex);
 	return ret;
 }
+EXPORT_SYMBOL_IF_KUNIT(arm_vsmmu_handle_evt);
 
 /**
  * arm_vsmmu_lost_evts - The event queue has overflown
@@ -319,6 +320,7 @@ void arm_vsmmu_lost_evts(struct arm_smmu_device *smmu)
 	}
 	mutex_unlock(&smmu->streams_mutex);
 }
+EXPORT_SYMBOL_IF_KUNIT(arm_vsmmu_lost_evts);
 
 static int arm_smmu_attach_dev_nested(struct iommu_domain *domain,
 				      struct device *dev)

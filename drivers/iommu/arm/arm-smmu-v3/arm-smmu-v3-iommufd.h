@@ -17,23 +17,30 @@ enum arm_vsmmu_cmd_kind {
 	ARM_VSMMU_CMD_NONE,
 	ARM_VSMMU_CMD_CFGI_CD,
 	ARM_VSMMU_CMD_CFGI_CD_ALL,
-	ARM_VSMMU_CMD_TLBI_NH_ALL,
+	ARM_VSMMU_CMD_ATC_INV,
+	/* From here on those that go by the VMID, above by the StreamID */
+	ARM_VSMMU_CMD_TLBI,
+	ARM_VSMMU_CMD_TLBI_NH_ALL = ARM_VSMMU_CMD_TLBI,
 	ARM_VSMMU_CMD_TLBI_NH_ASID,
 	ARM_VSMMU_CMD_TLBI_NH_VA,
 	ARM_VSMMU_CMD_TLBI_NH_VAA,
 	ARM_VSMMU_CMD_TLBI_NSNH_ALL,
-	ARM_VSMMU_CMD_ATC_INV,
 	ARM_VSMMU_CMD_KINDS,
 };
 
 /**
  * struct arm_vsmmu_cmd_rules - Which bits of a guest's commands are allowed
  * @allow: Per kind the bits of both words, 0 where the kind is not allowed.
- *         The opcode is not among them
+ *         They include those of the opcode
+ * @simple: Those of them with which a command needs no further check. There is
+ *          no opcode of 0, so nothing is simple for a kind that has 0 here
  * @ds: The SMMU has 52-bit addresses with 4K and 16K granules (IDR5.DS)
  */
 struct arm_vsmmu_cmd_rules {
-	u64 allow[ARM_VSMMU_CMD_KINDS][CMDQ_ENT_DWORDS];
+	struct arm_vsmmu_cmd_mask {
+		u64 word_0;
+		u64 word_1;
+	} allow[ARM_VSMMU_CMD_KINDS], simple[ARM_VSMMU_CMD_KINDS];
 	bool ds;
 };
 

@@ -55,11 +55,15 @@ struct arm_vsmmu_inv {
 	/* The VMID in its place of word 0; only if there is one */
 	u64 vmid;
 	bool has_vmid;
-	/* The device asked for last. Good until rcu_read_unlock() */
-	struct arm_smmu_master *master;
-	u32 vsid;
-	/* Commands of the block that wait to be issued */
-	unsigned int num;
+	/*
+	 * The device asked for last, if it has one StreamID only, and that in its
+	 * place of word 0. Good until rcu_read_unlock(). Wider than any vSID if
+	 * there is none
+	 */
+	u64 last_vsid;
+	u64 last_sid;
+	/* End of those commands of the block that wait to be issued */
+	u64 *out;
 	u64 cmds[CMDQ_BATCH_ENTRIES * CMDQ_ENT_DWORDS];
 };
 
@@ -89,9 +93,9 @@ void arm_vsmmu_cmd_rules_init(struct arm_vsmmu_cmd_rules *rules,
 	memset(rules->allow, 0, sizeof(rules->allow));
 #define RULE(_kind, _word_0, _word_1)                                          \
 	do {                                                                   \
-		rules->allow[ARM_VSMMU_CMD_##_kind][0] =                       \
+		rules->allow[ARM_VSMMU_CMD_##_kind].word_0 =                   \
 			CMDQ_0_OP | (_word_0);                                 \
-		rules->allow[ARM_VSMMU_CMD_##_kind][1] = (_word_1);            \
+		rules->allow[ARM_VSMMU_CMD_##_kind].word_1 = (_word_1);        \
 	} while (0)
 	RULE(CFGI_CD, CMDQ_CFGI_0_SID | ssid, CMDQ_CFGI_1_LEAF);
 	RULE(CFGI_CD_ALL, CMDQ_CFGI_0_SID, 0);
@@ -107,6 +111,19 @@ void arm_vsmmu_cmd_rules_init(struct arm_vsmmu_cmd_rules *rules,
 					     CMDQ_ATC_0_SSID : 0),
 		     CMDQ_ATC_1_SIZE | CMDQ_ATC_1_ADDR_MASK);
 #undef RULE
+
+	/*
+	 * What needs no second look. ATC_INV does, and what becomes another
+	 * command; of the TLBIs by address those that are range ones.
+	 */
+	memcpy(rules->simple, rules->allow, sizeof(rules->simple));
+	rules->simple[ARM_VSMMU_CMD_ATC_INV] = (struct arm_vsmmu_cmd_mask){};
+	rules->simple[ARM_VSMMU_CMD_TLBI_NSNH_ALL] =
+		(struct arm_vsmmu_cmd_mask){};
+	rules->simple[ARM_VSMMU_CMD_TLBI_NH_VA].word_0 &= ~ARM_VSMMU_TLBI_0_RANGE;
+	rules->simple[ARM_VSMMU_CMD_TLBI_NH_VA].word_1 &= ~ARM_VSMMU_TLBI_1_RANGE;
+	rules->simple[ARM_VSMMU_CMD_TLBI_NH_VAA].word_0 &= ~ARM_VSMMU_TLBI_0_RANGE;
+	rules->simple[ARM_VSMMU_CMD_TLBI_NH_VAA].word_1 &= ~ARM_VSMMU_TLBI_1_RANGE;
 }
 EXPORT_SYMBOL_IF_KUNIT(arm_vsmmu_cmd_rules_init);
 
@@ -115,35 +132,17 @@ EXPORT_SYMBOL_IF_KUNIT(arm_vsmmu_cmd_rules_init);
  * and then it must name more than nothing.
  */
 static bool arm_vsmmu_range_ok(const struct arm_vsmmu_cmd_rules *rules,
-			       const u64 *cmd)
+			       u64 word_0, u64 word_1)
 {
-	bool any = (cmd[0] & ARM_VSMMU_TLBI_0_RANGE) ||
-		   (cmd[1] & CMDQ_TLBI_1_TTL);
-	unsigned int tg = FIELD_GET(CMDQ_TLBI_1_TG, cmd[1]);
+	bool any = (word_0 & ARM_VSMMU_TLBI_0_RANGE) ||
+		   (word_1 & CMDQ_TLBI_1_TTL);
+	unsigned int tg = FIELD_GET(CMDQ_TLBI_1_TG, word_1);
 
 	if (any != !!tg)
 		return false;
 	/* Level 1 has no 16K blocks before there were 52-bit addresses */
 	return !(tg == ARM_VSMMU_TG_16K &&
-		 FIELD_GET(CMDQ_TLBI_1_TTL, cmd[1]) == 1 && !rules->ds);
-}
-
-/* Find the device of a vSID. The result is good until rcu_read_unlock() */
-static struct arm_smmu_master *arm_vsmmu_find_master(struct arm_vsmmu_inv *inv,
-						     u32 vsid)
-{
-	struct device *dev;
-
-	/* Mostly it is one device that a guest has something to tell about */
-	if (inv->master && inv->vsid == vsid)
-		return inv->master;
-
-	dev = iommufd_viommu_find_dev(&inv->vsmmu->core, vsid);
-	if (!dev)
-		return NULL;
-	inv->master = dev_iommu_priv_get(dev);
-	inv->vsid = vsid;
-	return inv->master;
+		 FIELD_GET(CMDQ_TLBI_1_TTL, word_1) == 1 && !rules->ds);
 }
 
 static int arm_vsmmu_issue(struct arm_vsmmu_inv *inv, u64 *cmds,
@@ -158,14 +157,19 @@ static int arm_vsmmu_issue(struct arm_vsmmu_inv *inv, u64 *cmds,
 	return ret;
 }
 
+static unsigned int arm_vsmmu_block_len(struct arm_vsmmu_inv *inv)
+{
+	return (inv->out - inv->cmds) / CMDQ_ENT_DWORDS;
+}
+
 static int arm_vsmmu_flush_block(struct arm_vsmmu_inv *inv)
 {
 	struct arm_smmu_device *smmu = inv->vsmmu->smmu;
-	unsigned int num = inv->num;
+	unsigned int num = arm_vsmmu_block_len(inv);
 
 	if (!num)
 		return 0;
-	inv->num = 0;
+	inv->out = inv->cmds;
 	/* An erratum wants a sync now and then, see arm_smmu_cmdq_batch_add() */
 	return arm_vsmmu_issue(inv, inv->cmds, num,
 			       smmu->options & ARM_SMMU_OPT_CMDQ_FORCE_SYNC);
@@ -174,26 +178,27 @@ static int arm_vsmmu_flush_block(struct arm_vsmmu_inv *inv)
 static void arm_vsmmu_queue_cmd(struct arm_vsmmu_inv *inv, u64 word_0,
 				u64 word_1)
 {
-	u64 *out = &inv->cmds[inv->num++ * CMDQ_ENT_DWORDS];
-
-	out[0] = word_0;
-	out[1] = word_1;
+	inv->out[0] = word_0;
+	inv->out[1] = word_1;
+	inv->out += CMDQ_ENT_DWORDS;
 }
 
 /* A command that names a StreamID, for all that the device has */
-static int arm_vsmmu_stream_cmd(struct arm_vsmmu_inv *inv,
-				enum arm_vsmmu_cmd_kind kind, const u64 *cmd)
+static int arm_vsmmu_stream_cmd(struct arm_vsmmu_inv *inv, unsigned int kind,
+				u64 word_0, u64 word_1)
 {
 	struct arm_smmu_device *smmu = inv->vsmmu->smmu;
+	u32 vsid = FIELD_GET(CMDQ_CFGI_0_SID, word_0);
 	struct arm_smmu_master *master;
-	u64 word_0 = cmd[0], word_1 = cmd[1];
+	struct device *dev;
 	unsigned int i;
 	int ret;
 
 	static_assert(CMDQ_CFGI_0_SID == CMDQ_ATC_0_SID);
-	master = arm_vsmmu_find_master(inv, FIELD_GET(CMDQ_CFGI_0_SID, word_0));
-	if (!master)
+	dev = iommufd_viommu_find_dev(&inv->vsmmu->core, vsid);
+	if (!dev)
 		return -EIO;
+	master = dev_iommu_priv_get(dev);
 
 	if (kind == ARM_VSMMU_CMD_ATC_INV) {
 		if (FIELD_GET(CMDQ_ATC_1_SIZE, word_1) > ATC_INV_SIZE_ALL)
@@ -207,8 +212,10 @@ static int arm_vsmmu_stream_cmd(struct arm_vsmmu_inv *inv,
 
 	word_0 &= ~CMDQ_CFGI_0_SID;
 	if (likely(master->num_streams == 1)) {
-		word_0 |= FIELD_PREP(CMDQ_CFGI_0_SID, master->streams[0].id);
-		arm_vsmmu_queue_cmd(inv, word_0, word_1);
+		inv->last_vsid = vsid;
+		inv->last_sid = FIELD_PREP(CMDQ_CFGI_0_SID,
+					   (u64)master->streams[0].id);
+		arm_vsmmu_queue_cmd(inv, word_0 | inv->last_sid, word_1);
 		return 0;
 	}
 
@@ -217,7 +224,7 @@ static int arm_vsmmu_stream_cmd(struct arm_vsmmu_inv *inv,
 	for (i = 0; !ret && i < master->num_streams; i++) {
 		u64 one[CMDQ_ENT_DWORDS] = {
 			word_0 | FIELD_PREP(CMDQ_CFGI_0_SID,
-					    master->streams[i].id),
+					    (u64)master->streams[i].id),
 			word_1
 		};
 
@@ -227,46 +234,85 @@ static int arm_vsmmu_stream_cmd(struct arm_vsmmu_inv *inv,
 	return ret;
 }
 
-/*
- * Check a command, and queue what comes of it in inv->cmds: not behind where the
- * command itself is there.
- */
-static int arm_vsmmu_one_cmd(struct arm_vsmmu_inv *inv, const u64 *cmd)
+/* Whatever is not as simple as most commands are, and what is wrong */
+static noinline int arm_vsmmu_other_cmd(struct arm_vsmmu_inv *inv,
+					const u64 *cmd)
 {
 	const struct arm_vsmmu_cmd_rules *rules = &inv->vsmmu->rules;
 	u64 word_0 = cmd[0], word_1 = cmd[1];
-	enum arm_vsmmu_cmd_kind kind =
-		arm_vsmmu_cmd_kinds[FIELD_GET(CMDQ_0_OP, word_0)];
+	unsigned int kind = arm_vsmmu_cmd_kinds[word_0 & CMDQ_0_OP];
+	const struct arm_vsmmu_cmd_mask *allow = &rules->allow[kind];
 
-	/* Where a kind is not allowed not even the opcode is */
-	if (!rules->allow[kind][0] ||
-	    ((word_0 & ~rules->allow[kind][0]) |
-	     (word_1 & ~rules->allow[kind][1])))
+	/* A kind that is not allowed is not even if all is 0 */
+	if (!allow->word_0 || (word_0 & ~allow->word_0) ||
+	    (word_1 & ~allow->word_1))
 		return -EIO;
 
-	switch (kind) {
-	case ARM_VSMMU_CMD_TLBI_NH_VA:
-	case ARM_VSMMU_CMD_TLBI_NH_VAA:
-		if (((word_0 & ARM_VSMMU_TLBI_0_RANGE) |
-		     (word_1 & ARM_VSMMU_TLBI_1_RANGE)) &&
-		    !arm_vsmmu_range_ok(rules, cmd))
-			return -EIO;
-		break;
-	case ARM_VSMMU_CMD_TLBI_NSNH_ALL:
-		/* All that is the guest's, and not the SMMU's other users' */
-		word_0 = CMDQ_OP_TLBI_NH_ALL;
-		break;
-	case ARM_VSMMU_CMD_TLBI_NH_ALL:
-	case ARM_VSMMU_CMD_TLBI_NH_ASID:
-		break;
-	default:
-		return arm_vsmmu_stream_cmd(inv, kind, cmd);
-	}
+	if (kind < ARM_VSMMU_CMD_TLBI)
+		return arm_vsmmu_stream_cmd(inv, kind, word_0, word_1);
 
+	if ((kind == ARM_VSMMU_CMD_TLBI_NH_VA ||
+	     kind == ARM_VSMMU_CMD_TLBI_NH_VAA) &&
+	    !arm_vsmmu_range_ok(rules, word_0, word_1))
+		return -EIO;
+	/* All that is the guest's, and not the SMMU's other users' */
+	if (kind == ARM_VSMMU_CMD_TLBI_NSNH_ALL)
+		word_0 = CMDQ_OP_TLBI_NH_ALL;
 	if (inv->has_vmid)
-		arm_vsmmu_queue_cmd(inv, (word_0 & ~CMDQ_TLBI_0_VMID) |
-						 inv->vmid, word_1);
+		arm_vsmmu_queue_cmd(inv,
+				    (word_0 & ~CMDQ_TLBI_0_VMID) | inv->vmid,
+				    word_1);
 	return 0;
+}
+
+/*
+ * Check the first @num commands of the block and translate them in place: what
+ * comes out is never longer than what was read. Returns how many were good.
+ *
+ * The loop itself takes what a busy guest sends thousands of: a TLBI that is not
+ * a range one, and another command for the device asked for last.
+ */
+static noinline unsigned int arm_vsmmu_translate(struct arm_vsmmu_inv *inv,
+						 unsigned int num, int *ret)
+{
+	const struct arm_vsmmu_cmd_mask *simples = inv->vsmmu->rules.simple;
+	/* Without a VMID all that is queued falls on the same place */
+	const unsigned int step = inv->has_vmid ? CMDQ_ENT_DWORDS : 0;
+	const u64 vmid = inv->vmid;
+	u64 *out = inv->cmds;
+	const u64 *cmd = inv->cmds;
+	const u64 *end = cmd + num * CMDQ_ENT_DWORDS;
+
+	for (; cmd != end; cmd += CMDQ_ENT_DWORDS) {
+		u64 word_0 = cmd[0], word_1 = cmd[1];
+		unsigned int kind = arm_vsmmu_cmd_kinds[word_0 & CMDQ_0_OP];
+		const struct arm_vsmmu_cmd_mask *simple = &simples[kind];
+
+		if (likely(!((word_0 & ~simple->word_0) |
+			     (word_1 & ~simple->word_1)))) {
+			if (kind >= ARM_VSMMU_CMD_TLBI) {
+				out[0] = (word_0 & ~CMDQ_TLBI_0_VMID) | vmid;
+				out[1] = word_1;
+				out += step;
+				continue;
+			}
+			if (word_0 >> 32 == inv->last_vsid &&
+			    kind != ARM_VSMMU_CMD_NONE) {
+				out[0] = lower_32_bits(word_0) | inv->last_sid;
+				out[1] = word_1;
+				out += step;
+				continue;
+			}
+		}
+
+		inv->out = out;
+		*ret = arm_vsmmu_other_cmd(inv, cmd);
+		out = inv->out;
+		if (*ret)
+			break;
+	}
+	inv->out = out;
+	return (cmd - inv->cmds) / CMDQ_ENT_DWORDS;
 }
 
 /*
@@ -320,36 +366,33 @@ static unsigned int arm_vsmmu_run_block(struct arm_vsmmu_inv *inv,
 					unsigned int num, bool last, int *ret)
 {
 	struct arm_smmu_s2_tag *tag;
-	unsigned int i;
+	unsigned int good;
 	int rc = 0;
 
-	inv->num = 0;
-	inv->master = NULL;
+	inv->out = inv->cmds;
+	inv->last_vsid = U64_MAX;
 
 	rcu_read_lock();
 	tag = rcu_dereference(inv->vsmmu->tag);
 	/* Without it nothing is attached, and so nothing is cached */
 	inv->has_vmid = tag;
-	if (tag)
-		inv->vmid = FIELD_PREP(CMDQ_TLBI_0_VMID, (u64)tag->vmid);
+	inv->vmid = tag ? FIELD_PREP(CMDQ_TLBI_0_VMID, (u64)tag->vmid) : 0;
 
-	for (i = 0; i < num; i++) {
-		rc = arm_vsmmu_one_cmd(inv, &inv->cmds[i * CMDQ_ENT_DWORDS]);
-		if (rc)
-			break;
-	}
+	good = arm_vsmmu_translate(inv, num, &rc);
 	last |= rc;
 
 	if (!last) {
 		*ret = arm_vsmmu_flush_block(inv);
 	} else {
-		if (inv->num || inv->pending)
-			*ret = arm_vsmmu_issue(inv, inv->cmds, inv->num, true);
+		unsigned int len = arm_vsmmu_block_len(inv);
+
+		if (len || inv->pending)
+			*ret = arm_vsmmu_issue(inv, inv->cmds, len, true);
 		/* The error of the queue is the worse one */
 		*ret = *ret ?: rc;
 	}
 	rcu_read_unlock();
-	return i;
+	return good;
 }
 
 /**
@@ -366,7 +409,8 @@ static unsigned int arm_vsmmu_run_block(struct arm_vsmmu_inv *inv,
 int arm_vsmmu_cache_invalidate(struct iommufd_viommu *viommu,
 			       struct iommu_user_data_array *array)
 {
-	struct arm_vsmmu_inv inv;
+	/* The commands are copied in before they are looked at */
+	struct arm_vsmmu_inv inv __uninitialized;
 	u32 num = array->entry_num;
 	unsigned int max, block, got;
 	int copy_ret, ret = 0;
@@ -410,7 +454,8 @@ int arm_vsmmu_cache_invalidate(struct iommufd_viommu *viommu,
 			ret = copy_ret;
 		if (ret)
 			break;
-		cond_resched();
+		if (done < num)
+			cond_resched();
 	}
 	array->entry_num = done;
 	return ret;

@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What the calls of a VMM with an accelerated SMMUv3 cost, in instructions
+ *
+ * For a host that is emulated with -icount shift=0: there an instruction takes
+ * one nanosecond of the generic timer, whatever the machine that emulates is and
+ * whatever else it does. So two runs differ by no more than what the kernel did
+ * otherwise meanwhile, and the least of some runs is the cost of the call.
+ *
+ * Each line is
+ *
+ *	bench NAME INSTRUCTIONS
+ *
+ * and at the end what a TAP reader wants. On any other machine it is nanoseconds.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/sysinfo.h>
+
+#include "smmuv3_guest.h"
+
+#define RUNS		12
+#define VSID		0x1234
+#define MANY		4096
+#define MAP_IPA		0x40000000ULL
+#define MAP_SIZE	0x00100000ULL
+
+static struct guest g;
+static struct edu dev;
+static unsigned int plan;
+
+static void __attribute__((noreturn)) bail(const char *what, int rc)
+{
+	printf("Bail out! %s: %s\n", what, strerror(-rc));
+	exit(1);
+}
+
+static void must(const char *what, int rc)
+{
+	if (rc)
+		bail(what, rc);
+}
+
+static inline uint64_t now(void)
+{
+	uint64_t t;
+
+#ifdef __aarch64__
+	asm volatile("isb; mrs %0, cntvct_el0; isb" : "=r"(t) : : "memory");
+#else
+	t = 0;
+#endif
+	return t;
+}
+
+/* One call with nothing of ours between the two looks at the timer */
+static uint64_t timed_ioctl(int fd, unsigned long nr, void *arg)
+{
+	uint64_t before = now();
+	int rc = ioctl(fd, nr, arg);
+	uint64_t after = now();
+
+	if (rc)
+		bail("timed ioctl", -1);
+	return after - before;
+}
+
+struct least {
+	const char *name;
+	uint64_t val;
+};
+
+static void least_of(struct least *l, uint64_t val)
+{
+	if (!l->val || val < l->val)
+		l->val = val;
+}
+
+static void report(const struct least *l)
+{
+	printf("bench %s %llu\n", l->name, (unsigned long long)l->val);
+	printf("ok %u %s\n", ++plan, l->name);
+}
+
+static void bench_invalidate(const char *name, __u32 viommu_id,
+			     struct smmu_cmd cmd, unsigned int num)
+{
+	struct smmu_cmd *cmds = calloc(num, sizeof(*cmds));
+	struct least l = { .name = name };
+	unsigned int i;
+
+	for (i = 0; i != num; i++)
+		cmds[i] = cmd;
+	for (i = 0; i != RUNS; i++) {
+		struct iommu_hwpt_invalidate arg = {
+			.size = sizeof(arg),
+			.hwpt_id = viommu_id,
+			.data_uptr = (uintptr_t)cmds,
+			.data_type = IOMMU_VIOMMU_INVALIDATE_DATA_ARM_SMMUV3,
+			.entry_len = sizeof(*cmds),
+			.entry_num = num,
+		};
+
+		least_of(&l, timed_ioctl(g.fd, IOMMU_HWPT_INVALIDATE, &arg));
+		if (arg.entry_num != num)
+			bail("entry_num", -1);
+	}
+	free(cmds);
+	report(&l);
+}
+
+static void bench_replace(__u32 hwpt_a, __u32 hwpt_b)
+{
+	struct least l = { .name = "replace" };
+	unsigned int i;
+
+	for (i = 0; i != RUNS; i++) {
+		uint64_t before, after;
+		int rc;
+
+		must("attach", edu_attach(&dev, hwpt_a));
+		before = now();
+		rc = edu_attach(&dev, hwpt_b);
+		after = now();
+		must("replace", rc);
+		least_of(&l, after - before);
+	}
+	report(&l);
+}
+
+static void bench_hwpt_alloc(__u32 viommu_id, __u64 cd)
+{
+	struct iommu_hwpt_arm_smmuv3 ste = ste_s1(cd);
+	struct least l = { .name = "nested_hwpt_alloc" };
+	unsigned int i;
+
+	for (i = 0; i != RUNS; i++) {
+		struct iommu_hwpt_alloc arg = {
+			.size = sizeof(arg),
+			.dev_id = dev.dev_id,
+			.pt_id = viommu_id,
+			.data_type = IOMMU_HWPT_DATA_ARM_SMMUV3,
+			.data_len = sizeof(ste),
+			.data_uptr = (uintptr_t)&ste,
+		};
+
+		least_of(&l, timed_ioctl(g.fd, IOMMU_HWPT_ALLOC, &arg));
+		must("destroy", iommufd_destroy(g.fd, arg.out_hwpt_id));
+	}
+	report(&l);
+}
+
+/* 4K pages: no two that follow each other here do so in physical memory */
+static void bench_map(void)
+{
+	struct least map = { .name = "map_1m" }, unmap = { .name = "unmap_1m" };
+	void *mem = mmap(NULL, MAP_SIZE, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	unsigned int i;
+
+	if (mem == MAP_FAILED)
+		bail("mmap", -1);
+	madvise(mem, MAP_SIZE, MADV_NOHUGEPAGE);
+	for (i = 0; i != RUNS; i++) {
+		struct iommu_ioas_map arg = {
+			.size = sizeof(arg),
+			.flags = IOMMU_IOAS_MAP_FIXED_IOVA |
+				 IOMMU_IOAS_MAP_READABLE |
+				 IOMMU_IOAS_MAP_WRITEABLE,
+			.ioas_id = g.ioas_id,
+			.user_va = (uintptr_t)mem,
+			.length = MAP_SIZE,
+			.iova = MAP_IPA,
+		};
+		struct iommu_ioas_unmap undo = {
+			.size = sizeof(undo),
+			.ioas_id = g.ioas_id,
+			.iova = MAP_IPA,
+			.length = MAP_SIZE,
+		};
+
+		least_of(&map, timed_ioctl(g.fd, IOMMU_IOAS_MAP, &arg));
+		least_of(&unmap, timed_ioctl(g.fd, IOMMU_IOAS_UNMAP, &undo));
+	}
+	munmap(mem, MAP_SIZE);
+	report(&map);
+	report(&unmap);
+}
+
+int main(void)
+{
+	__u32 viommu_id, vdevice_id, s1_a, s1_b;
+	char bdf[16], why[128];
+	__u64 cd_a, cd_b, ttb;
+	int fd;
+
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	printf("TAP version 13\n");
+	if (edu_find(bdf, why, sizeof(why))) {
+		printf("1..0 # SKIP %s\n", why);
+		return 4;
+	}
+	fd = iommufd_open();
+	must("open the device", edu_open(&dev, bdf, fd));
+	must("guest", guest_init(&g, fd));
+	must("nesting parent",
+	     hwpt_alloc(fd, dev.dev_id, g.ioas_id, IOMMU_HWPT_ALLOC_NEST_PARENT,
+			IOMMU_HWPT_DATA_NONE, NULL, 0, &g.s2_id));
+	must("attach", edu_attach(&dev, g.s2_id));
+	must("vIOMMU", viommu_alloc(fd, dev.dev_id, g.s2_id, &viommu_id));
+	must("vDEVICE", vdevice_alloc(fd, viommu_id, dev.dev_id, VSID,
+				      &vdevice_id));
+	ttb = s1_create(&g);
+	cd_a = guest_zero_page(&g);
+	cd_b = guest_zero_page(&g);
+	cd_write(&g, &dev, cd_a, ttb, 1);
+	cd_write(&g, &dev, cd_b, ttb, 2);
+	must("nested a", hwpt_alloc_ste(fd, dev.dev_id, viommu_id, ste_s1(cd_a),
+					&s1_a));
+	must("nested b", hwpt_alloc_ste(fd, dev.dev_id, viommu_id, ste_s1(cd_b),
+					&s1_b));
+	must("attach nested", edu_attach(&dev, s1_a));
+
+	bench_invalidate("tlbi_1", viommu_id, cmd_nh_va(0, 1, 0x12345000), 1);
+	bench_invalidate("tlbi_64", viommu_id, cmd_nh_va(0, 1, 0x12345000), 64);
+	bench_invalidate("tlbi_4096", viommu_id, cmd_nh_va(0, 1, 0x12345000),
+			 MANY);
+	bench_invalidate("cfgi_cd_4096", viommu_id, cmd_cfgi_cd(VSID), MANY);
+	bench_replace(s1_a, s1_b);
+	bench_hwpt_alloc(viommu_id, cd_a);
+	bench_map();
+	printf("1..%u\n", plan);
+	return 0;
+}
