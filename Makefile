@@ -27,6 +27,7 @@ help:
 	@echo 'make refresh  the commits of build/linux back into patches/ and the new files'
 	@echo 'make series   build/series/NNNN-*.patch for git am'
 	@echo 'make stat     how large the series is'
+	@echo 'make bench    what the calls of a VMM cost, in instructions'
 	@echo 'make check    style, and the tools of this repository'
 	@echo
 	@echo 'LINUX=DIR     another unpacked 6.12.y than the one of Debian'
@@ -54,6 +55,11 @@ test: lab
 	@$(IN_LAB) judge-test TOTALS=$(TOTALS) || $(NOTE_FAILURE)
 	@scripts/report $(TOTALS) build/result
 
+bench: lab
+	@$(STAGE) "tests" $(IN_LAB) tests
+	@$(IN_LAB) judge SCENARIOS=bench
+	@scripts/bench-table $(OBJ)/host-results/bench/report.log
+
 check: series
 	@scripts/check
 
@@ -66,4 +72,4 @@ series: tree
 stat:
 	@scripts/series stat
 
-.PHONY: help tree lab run test check refresh series stat
+.PHONY: help tree lab run test bench check refresh series stat

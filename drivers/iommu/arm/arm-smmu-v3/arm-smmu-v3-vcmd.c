@@ -13,8 +13,7 @@
  *  - The VMID is overwritten with that of the vSMMU, and a StreamID is one of
  *    the vDEVICEs', replaced by the StreamIDs of the device.
  *
- * A call is worked off in blocks as large as one batch of the queue, in a buffer
- * on the stack: a block is copied in, checked and translated in place, issued,
+ * A call is worked off in blocks, in a buffer on the stack: a block is copied in, checked and translated in place, issued,
  * and forgotten. So the call costs no memory, can be killed between two blocks,
  * and needs just one CMD_SYNC, behind the last command. For the same reason the
  * caller is told of a command as done only after that.
@@ -47,6 +46,12 @@ static const u8 arm_vsmmu_cmd_kinds[CMDQ_0_OP + 1] = {
 	[CMDQ_OP_ATC_INV] = ARM_VSMMU_CMD_ATC_INV,
 };
 
+/*
+ * Commands in a block. The smallest queue that the driver takes has room for 128,
+ * and this much for the stack
+ */
+#define ARM_VSMMU_BLOCK			96
+
 /* One call of arm_vsmmu_cache_invalidate() */
 struct arm_vsmmu_inv {
 	struct arm_vsmmu *vsmmu;
@@ -64,7 +69,7 @@ struct arm_vsmmu_inv {
 	u64 last_sid;
 	/* End of those commands of the block that wait to be issued */
 	u64 *out;
-	u64 cmds[CMDQ_BATCH_ENTRIES * CMDQ_ENT_DWORDS];
+	u64 cmds[ARM_VSMMU_BLOCK * CMDQ_ENT_DWORDS];
 };
 
 /**
@@ -113,19 +118,23 @@ void arm_vsmmu_cmd_rules_init(struct arm_vsmmu_cmd_rules *rules,
 #undef RULE
 
 	/*
-	 * What needs no second look. ATC_INV does, and what becomes another
-	 * command; of the TLBIs by address those that are range ones.
+	 * What needs no second look: TLBIs that are issued as they are but for
+	 * the VMID, and of those by address the ones that are not range ones.
 	 */
 	memcpy(rules->simple, rules->allow, sizeof(rules->simple));
-	rules->simple[ARM_VSMMU_CMD_ATC_INV] = (struct arm_vsmmu_cmd_mask){};
+	memset(rules->simple, 0,
+	       ARM_VSMMU_CMD_TLBI * sizeof(rules->simple[0]));
 	rules->simple[ARM_VSMMU_CMD_TLBI_NSNH_ALL] =
 		(struct arm_vsmmu_cmd_mask){};
-	rules->simple[ARM_VSMMU_CMD_TLBI_NH_VA].word_0 &= ~ARM_VSMMU_TLBI_0_RANGE;
-	rules->simple[ARM_VSMMU_CMD_TLBI_NH_VA].word_1 &= ~ARM_VSMMU_TLBI_1_RANGE;
-	rules->simple[ARM_VSMMU_CMD_TLBI_NH_VAA].word_0 &= ~ARM_VSMMU_TLBI_0_RANGE;
-	rules->simple[ARM_VSMMU_CMD_TLBI_NH_VAA].word_1 &= ~ARM_VSMMU_TLBI_1_RANGE;
+	rules->simple[ARM_VSMMU_CMD_TLBI_NH_VA].word_0 &=
+		~ARM_VSMMU_TLBI_0_RANGE;
+	rules->simple[ARM_VSMMU_CMD_TLBI_NH_VA].word_1 &=
+		~ARM_VSMMU_TLBI_1_RANGE;
+	rules->simple[ARM_VSMMU_CMD_TLBI_NH_VAA].word_0 &=
+		~ARM_VSMMU_TLBI_0_RANGE;
+	rules->simple[ARM_VSMMU_CMD_TLBI_NH_VAA].word_1 &=
+		~ARM_VSMMU_TLBI_1_RANGE;
 }
-EXPORT_SYMBOL_IF_KUNIT(arm_vsmmu_cmd_rules_init);
 
 /*
  * "TLB invalidation of a range": TG says whether the command is a range one,
@@ -265,53 +274,78 @@ static noinline int arm_vsmmu_other_cmd(struct arm_vsmmu_inv *inv,
 	return 0;
 }
 
-/*
- * Check the first @num commands of the block and translate them in place: what
- * comes out is never longer than what was read. Returns how many were good.
- *
- * The loop itself takes what a busy guest sends thousands of: a TLBI that is not
- * a range one, and another command for the device asked for last.
- */
-static noinline unsigned int arm_vsmmu_translate(struct arm_vsmmu_inv *inv,
-						 unsigned int num, int *ret)
+/* TLBIs that need no second look. Returns the first command that is none */
+static u64 *arm_vsmmu_simple_tlbis(struct arm_vsmmu_inv *inv, u64 *cmd,
+				   const u64 *end)
 {
 	const struct arm_vsmmu_cmd_mask *simples = inv->vsmmu->rules.simple;
 	/* Without a VMID all that is queued falls on the same place */
 	const unsigned int step = inv->has_vmid ? CMDQ_ENT_DWORDS : 0;
 	const u64 vmid = inv->vmid;
-	u64 *out = inv->cmds;
-	const u64 *cmd = inv->cmds;
-	const u64 *end = cmd + num * CMDQ_ENT_DWORDS;
+	u64 *out = inv->out;
 
 	for (; cmd != end; cmd += CMDQ_ENT_DWORDS) {
 		u64 word_0 = cmd[0], word_1 = cmd[1];
 		unsigned int kind = arm_vsmmu_cmd_kinds[word_0 & CMDQ_0_OP];
 		const struct arm_vsmmu_cmd_mask *simple = &simples[kind];
 
-		if (likely(!((word_0 & ~simple->word_0) |
-			     (word_1 & ~simple->word_1)))) {
-			if (kind >= ARM_VSMMU_CMD_TLBI) {
-				out[0] = (word_0 & ~CMDQ_TLBI_0_VMID) | vmid;
-				out[1] = word_1;
-				out += step;
-				continue;
-			}
-			if (word_0 >> 32 == inv->last_vsid &&
-			    kind != ARM_VSMMU_CMD_NONE) {
-				out[0] = lower_32_bits(word_0) | inv->last_sid;
-				out[1] = word_1;
-				out += step;
-				continue;
-			}
-		}
-
-		inv->out = out;
-		*ret = arm_vsmmu_other_cmd(inv, cmd);
-		out = inv->out;
-		if (*ret)
+		if ((word_0 & ~simple->word_0) | (word_1 & ~simple->word_1))
 			break;
+		/* All 0 is within any mask */
+		if (kind == ARM_VSMMU_CMD_NONE)
+			break;
+		out[0] = (word_0 & ~CMDQ_TLBI_0_VMID) | vmid;
+		out[1] = word_1;
+		out += step;
 	}
 	inv->out = out;
+	return cmd;
+}
+
+/* The same for CFGI_CD of the device asked for last */
+static u64 *arm_vsmmu_simple_cfgis(struct arm_vsmmu_inv *inv, u64 *cmd,
+				   const u64 *end)
+{
+	const struct arm_vsmmu_cmd_mask *allow =
+		&inv->vsmmu->rules.allow[ARM_VSMMU_CMD_CFGI_CD];
+	const u64 vsid = inv->last_vsid, sid = inv->last_sid;
+	u64 *out = inv->out;
+
+	for (; cmd != end; cmd += CMDQ_ENT_DWORDS) {
+		u64 word_0 = cmd[0], word_1 = cmd[1];
+
+		if ((word_0 & CMDQ_0_OP) != CMDQ_OP_CFGI_CD ||
+		    word_0 >> 32 != vsid ||
+		    ((word_0 & ~allow->word_0) | (word_1 & ~allow->word_1)))
+			break;
+		out[0] = lower_32_bits(word_0) | sid;
+		out[1] = word_1;
+		out += CMDQ_ENT_DWORDS;
+	}
+	inv->out = out;
+	return cmd;
+}
+
+/*
+ * Check the first @num commands of the block and translate them in place: what
+ * comes out is never longer than what was read. Returns how many were good.
+ */
+static unsigned int arm_vsmmu_translate(struct arm_vsmmu_inv *inv,
+					unsigned int num, int *ret)
+{
+	u64 *end = inv->cmds + num * CMDQ_ENT_DWORDS;
+	u64 *cmd = inv->cmds;
+
+	inv->out = inv->cmds;
+	/* What a busy guest sends thousands of goes in loops of its own */
+	while ((cmd = arm_vsmmu_simple_tlbis(inv, cmd, end)) != end) {
+		*ret = arm_vsmmu_other_cmd(inv, cmd);
+		if (*ret)
+			break;
+		cmd += CMDQ_ENT_DWORDS;
+		if (inv->last_vsid <= U32_MAX)
+			cmd = arm_vsmmu_simple_cfgis(inv, cmd, end);
+	}
 	return (cmd - inv->cmds) / CMDQ_ENT_DWORDS;
 }
 
@@ -369,7 +403,6 @@ static unsigned int arm_vsmmu_run_block(struct arm_vsmmu_inv *inv,
 	unsigned int good;
 	int rc = 0;
 
-	inv->out = inv->cmds;
 	inv->last_vsid = U64_MAX;
 
 	rcu_read_lock();
@@ -426,9 +459,9 @@ int arm_vsmmu_cache_invalidate(struct iommufd_viommu *viommu,
 
 	inv.vsmmu = container_of(viommu, struct arm_vsmmu, core);
 	inv.pending = false;
-	max = CMDQ_BATCH_ENTRIES;
+	max = ARM_VSMMU_BLOCK;
 	if (inv.vsmmu->smmu->options & ARM_SMMU_OPT_CMDQ_FORCE_SYNC)
-		max--;
+		max = CMDQ_BATCH_ENTRIES - 1;
 
 	/*
 	 * What the guest wrote to its tables comes before the look at

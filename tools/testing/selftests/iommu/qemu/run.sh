@@ -42,7 +42,7 @@ die() {
 
 # What every host has. Nothing on it depends on the machine that emulates.
 machine_common() {
-	machine+=(-cpu ${CPU:-max,pauth-impdef=on} -smp ${SMP:-2} -m 2G -nodefaults
+	machine+=(-cpu ${CPU:-max,pauth-impdef=on} ${icount:--smp ${SMP:-2}} -m 2G -nodefaults
 		-display none -no-reboot)
 	machine+=(-device virtio-serial-pci)
 	if [ -n "$with_root" ]; then
@@ -133,7 +133,7 @@ scenario() {
 
 	declare -F "scenario_$name" >/dev/null || die "no scenario $name"
 	machine=() firmware=(-bios "$FIRMWARE") trace=()
-	canwbs=1 limit=120 with_root= with_tests=1 args= extra= kunit= skip=
+	canwbs=1 limit=120 with_root= with_tests=1 args= extra= kunit= skip= icount=
 	disk=$OUT/disk.img
 	kargs="console=ttyAMA0 panic=-1 iommu.strict=1"
 	"scenario_$name"

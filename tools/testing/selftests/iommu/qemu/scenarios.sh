@@ -69,6 +69,16 @@ scenario_iommufd() {
 	limit=300
 	kargs+=" hugepages=160"
 	args="timeout=120 run=/tests/iommufd run=/tests/iommufd_fail_nth"
+	args+=" run=/tests/iommufd_viommu"
+}
+
+# With -icount an instruction is a nanosecond of the guest's clock, on any machine
+scenario_bench() {
+	about="the cost of the calls of a VMM, in instructions"
+	icount="-smp 1 -icount shift=0,sleep=off"
+	machine_one
+	limit=300
+	args="timeout=240 run=/tests/smmuv3_bench"
 }
 
 scenario_nesting() {
