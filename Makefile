@@ -52,6 +52,8 @@ test: lab
 	@rm -f $(TOTALS) build/result
 	@$(STAGE) "series tool" $(LAB)/tap.sh tools scripts/series-test $(TOTALS) || \
 		$(NOTE_FAILURE)
+	@$(STAGE) "judges of the tests" env IORT=$(OBJ)/iort \
+		$(LAB)/tap.sh tools $(LAB)/selftest.sh $(TOTALS) || $(NOTE_FAILURE)
 	@$(IN_LAB) judge-test TOTALS=$(TOTALS) || $(NOTE_FAILURE)
 	@scripts/report $(TOTALS) build/result
 

@@ -19,6 +19,7 @@
 #   IORT      the program that overrides the table
 #   ROOTFS_IMG  disk image with the VMM
 #   OUT       where logs and caches go
+#   DEBUG_KERNEL  yes if KERNEL is one with debug.config: slow, and with kmemleak
 #
 # A scenario is a function of a few lines below: which machine, whether its IORT
 # shall have CANWBS, what init does there, how long it may take.
@@ -26,6 +27,10 @@ set -u -o pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/scenarios.sh"
 
+debug=${DEBUG_KERNEL:-}
+debug=${debug#no}
+slow=${debug:+6}
+slow=${slow:-1}
 verbose=
 summary=
 totals=/dev/null
@@ -113,7 +118,7 @@ iort_override() {
 	override=$dir/$key.cpio
 	[ -s "$override" ] && return 0
 	say "reading the IORT of this machine"
-	vm "$dir/$key" 120 "$kargs -- table=IORT" "$INITRD" || {
+	vm "$dir/$key" $((120 * slow)) "$kargs -- table=IORT" "$INITRD" || {
 		why="cannot read the IORT: $(cat "$dir/$key/reason"),"
 		why+=" see $dir/$key/console.log"
 		return 1
@@ -160,7 +165,9 @@ scenario() {
 	[ -z "$with_tests" ] || extra=$TESTS_CPIO
 	cat $override "$INITRD" $extra >"$dir/initrd"
 
-	vm "$dir" "$limit" "$kargs${kunit:+ kunit.enable=1} -- canwbs=$canwbs $args" \
+	[ -z "$debug" ] || args+=" kmemleak"
+	vm "$dir" $((limit * slow)) \
+		"$kargs${kunit:+ kunit.enable=1} -- canwbs=$canwbs $args" \
 		"$dir/initrd" || rc=1
 	rm -f "$dir/initrd"
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
 # The machines and the scenarios of run.sh. The tests are these, in this order:
+# slow is what a limit has to be multiplied by.
 test_scenarios="kunit iommufd nesting two_smmus no_canwbs guest"
 
 # One SMMU for everything. edu devices each alone behind a root port, so that
@@ -60,6 +61,7 @@ scenario_boot() {
 scenario_kunit() {
 	about="the tests that run inside of the kernel"
 	machine_one
+	limit=300
 	kunit=1
 }
 
@@ -68,7 +70,7 @@ scenario_iommufd() {
 	machine_one
 	limit=300
 	kargs+=" hugepages=160"
-	args="timeout=120 run=/tests/iommufd run=/tests/iommufd_fail_nth"
+	args="timeout=$((120 * slow)) run=/tests/iommufd run=/tests/iommufd_fail_nth"
 	args+=" run=/tests/iommufd_viommu"
 }
 
@@ -78,21 +80,21 @@ scenario_bench() {
 	icount="-smp 1 -icount shift=0,sleep=off"
 	machine_one
 	limit=300
-	args="timeout=240 run=/tests/smmuv3_bench"
+	args="timeout=$((240 * slow)) run=/tests/smmuv3_bench"
 }
 
 scenario_nesting() {
 	about="a VMM and its guest played against one SMMU"
 	machine_one
 	limit=300
-	args="timeout=240 run=/tests/smmuv3_nesting"
+	args="timeout=$((240 * slow)) run=/tests/smmuv3_nesting"
 }
 
 scenario_two_smmus() {
 	about="what takes two SMMUs of it"
 	machine_two
 	limit=300
-	args="timeout=240 run=/tests/smmuv3_nesting,-f,two_devices,-f,one_stage2"
+	args="timeout=$((240 * slow)) run=/tests/smmuv3_nesting,-f,two_devices,-f,one_stage2"
 }
 
 scenario_no_canwbs() {
@@ -167,7 +169,7 @@ scenario_guest() {
 	trace=(-D "$OUT/guest/trace.log" -trace smmuv3_cmdq_cfgi_cd
 		-trace smmuv3_range_inval -trace 'smmu_iotlb_inv_*vmid*')
 	limit=180
-	args="timeout=150 root=/dev/vda version=/usr/bin/qemu-system-aarch64"
+	args="timeout=$((150 * slow)) root=/dev/vda version=/usr/bin/qemu-system-aarch64"
 	args+=" vfio=nvme,1b36:0010 vmm=/guest/args"
 }
 
@@ -188,5 +190,5 @@ scenario_guest_emulated() {
 		-drive if=none,id=d,format=raw,file=/dev/nvme0n1 \
 		-device nvme,bus=rp0,drive=d,serial=x
 	limit=180
-	args="timeout=150 root=/dev/vda vmm=/guest/args"
+	args="timeout=$((150 * slow)) root=/dev/vda vmm=/guest/args"
 }

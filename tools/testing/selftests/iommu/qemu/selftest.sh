@@ -1,0 +1,216 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# Tests of what judges the tests: that what went wrong on the host is a failure
+# here. TAP. selftest.sh [IORT], the program built from iort.c.
+set -u
+here=$(cd "$(dirname "$0")" && pwd)
+iort=${1:-${IORT:?the program built from iort.c}}
+n=0
+bad=0
+
+# expect TEXT WANTED GOT
+expect() {
+	n=$((n + 1))
+	if [ "$2" = "$3" ]; then
+		echo "ok $n - $1"
+	else
+		echo "not ok $n - $1"
+		printf '# wanted: %s\n# got:    %s\n' "$2" "$3"
+		bad=1
+	fi
+}
+
+# "PASSES FAILS SKIPS" of a report or a kernel log on standard input
+count() {
+	awk -v name=x -f "$here/$1" | awk -F'\t' '
+		{ n[$1]++ }
+		END { printf "%d %d %d", n["pass"], n["fail"], n["skip"] }'
+}
+
+splats() {
+	awk -f "$here/splat.awk" | grep -c '^-\?:[0-9]*$'
+}
+
+expect "results count" "2 1 1" "$(count results.awk <<-'END'
+	@host boot 6.12 1 ms
+	@host run /tests/a
+	TAP version 13
+	1..4
+	# not a result
+	ok 1 one
+	not ok 2 two
+	ok 3 three # SKIP why
+	ok 4 four
+	@host exit /tests/a status 1
+	@host done
+	END
+)"
+expect "a test that is missing fails" "1 1 0" "$(count results.awk <<-'END'
+	@host run /tests/a
+	1..3
+	ok 1 one
+	@host exit /tests/a status 0
+	END
+)"
+expect "so does a program that did not end" "1 1 0" "$(count results.awk <<-'END'
+	@host run /tests/a
+	ok 1 one
+	END
+)"
+expect "or ended badly" "1 1 0" "$(count results.awk <<-'END'
+	@host run /tests/a
+	ok 1 one
+	@host exit /tests/a signal 11
+	END
+)"
+expect "or could not be run" "0 1 0" "$(count results.awk <<-'END'
+	@host run /tests/a
+	cannot run /tests/a: No such file or directory
+	@host exit /tests/a status 127
+	END
+)"
+expect "or was stopped" "1 1 0" "$(count results.awk <<-'END'
+	@host run /tests/a
+	1..1
+	ok 1 one
+	@host exit /tests/a timeout after 60 s
+	END
+)"
+expect "a failure is not counted twice" "0 1 0" "$(count results.awk <<-'END'
+	@host run /tests/a
+	1..1
+	not ok 1 one
+	@host exit /tests/a status 1
+	END
+)"
+expect "a skipped program" "0 0 1" "$(count results.awk <<-'END'
+	@host run /tests/a
+	1..0 # SKIP no device
+	@host exit /tests/a status 4
+	END
+)"
+expect "Bail out!" "0 1 0" "$(count results.awk <<-'END'
+	@host run /tests/a
+	Bail out! no device
+	@host exit /tests/a status 1
+	END
+)"
+expect "the guest in the VMM" "2 1 0" "$(count results.awk <<-'END'
+	@host run /usr/bin/vmm
+	vmm: a warning
+	@guest boot 6.12 1 ms
+	@guest run nvme
+	1..2
+	ok 1 one
+	not ok 2 two
+	@guest exit nvme status 1
+	@guest done
+	@host exit /usr/bin/vmm status 0
+	@host done
+	END
+)"
+expect "a guest that dies fails" "1 2 0" "$(count results.awk <<-'END'
+	@host run /usr/bin/vmm
+	@guest run nvme
+	1..2
+	ok 1 one
+	@host exit /usr/bin/vmm timeout after 60 s
+	END
+)"
+
+expect "KUnit counts leaves" "3 1 1" "$(count kunit.awk <<-'END'
+	[    0.1] KTAP version 1
+	[    0.1] 1..1
+	[    0.1]     KTAP version 1
+	[    0.1]     # Subtest: suite
+	[    0.1]     1..4
+	[    0.1]     ok 1 first
+	[    0.1]     # second: EXPECTATION FAILED at x.c:1
+	[    0.1]     not ok 2 second
+	[    0.1]     ok 3 third # SKIP why
+	[    0.1]         KTAP version 1
+	[    0.1]         # Subtest: fourth
+	[    0.1]         ok 1 a
+	[    0.1]         ok 2 b
+	[    0.1]     ok 4 fourth
+	[    0.1] # suite: pass:2 fail:1 skip:1 total:4
+	[    0.1] not ok 1 suite
+	END
+)"
+expect "no KUnit at all fails" "0 1 0" "$(echo '[    0.1] hello' | count kunit.awk)"
+expect "a KUnit suite that did not end fails" "1 1 0" "$(count kunit.awk <<-'END'
+	[    0.1]     # Subtest: suite
+	[    0.1]     ok 1 first
+	END
+)"
+expect "io-pgtable's own" "2 2 0" "$({
+	echo '[    0.1]     # Subtest: s'
+	echo '[    0.1]     ok 1 a'
+	echo '[    0.1] ok 1 s'
+	echo '[    0.1] arm-lpae io-pgtable: selftest: completed with 1 PASS 2 FAIL'
+	} | count kunit.awk)"
+
+while IFS= read -r line; do
+	expect "splat: $line" 1 "$(printf '[    1.0] fine\n[    1.1] %s\n' "$line" | splats)"
+done <<'END'
+WARNING: CPU: 0 PID: 1 at drivers/iommu/iommu.c:1 f+0x1/0x2
+BUG: KASAN: slab-use-after-free in f+0x1/0x2
+BUG: sleeping function called from invalid context at x.c:1
+WARNING: possible circular locking dependency detected
+WARNING: suspicious RCU usage
+UBSAN: array-index-out-of-bounds in x.c:1
+Unable to handle kernel NULL pointer dereference at virtual address 0
+Internal error: Oops: 0000000096000004 [#1] SMP
+Kernel panic - not syncing: Attempted to kill init!
+refcount_t: underflow; use-after-free.
+list_del corruption. prev->next should be x
+ODEBUG: free active (active state 0) object type: work_struct
+INFO: task kworker/0:1 blocked for more than 60 seconds.
+rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:
+kmemleak: 3 new suspected memory leaks (see /sys/kernel/debug/kmemleak)
+arm-smmu-v3 arm-smmu-v3.0.auto: CMD_SYNC timeout at 0x1 [hwprod 0x2, hwcons 0x3]
+END
+while IFS= read -r line; do
+	expect "no splat: $line" 0 "$(printf '[    1.1] %s\n' "$line" | splats)"
+done <<'END'
+FAULT_INJECTION: forcing a failure.
+**                      NOTICE NOTICE NOTICE                      **
+iommufd_mock: Adding to iommu group 5
+END
+
+# An IORT with an SMMU (4) and a root complex (2) of the least length
+table() {
+	local len=$1
+
+	printf '494f5254%02x000000%s' "$len" 05ee # IORT, length, revision, checksum
+	printf '000000000000%016x01000000%s' 0 0000000001000000
+	printf '0200000030000000%08x' 0
+	printf '0410000000000000%016x' 0
+	printf '0218000000000000%016x%s' 0 0000000000000003
+}
+good=$(table 88)
+out=$("$iort" <<<"$good" | od -An -v -tx1 | tr -d ' \n')
+expect "CANWBS is set, and nothing else of the node" \
+	"${good:128:46}07" "${out:128}"
+expect "the sum of all bytes is 0" 0 \
+	$(($(echo "$out" | sed 's/../+0x&/g') & 255))
+expect "the revision rises" 02 "${out:48:2}"
+refuse() {
+	"$iort" <<<"$2" >/dev/null 2>&1
+	expect "refused: $1" 1 $?
+}
+refuse "nothing" ""
+refuse "half a digit" "${good}0"
+refuse "no hexadecimal" "${good}zz"
+refuse "cut short" "${good:0:-2}"
+refuse "longer than it says" "${good}00"
+refuse "another table" "44${good:2}"
+refuse "a node of length 0" "${good:0:96}040000${good:102}"
+refuse "a node beyond the end" "${good:0:96}04ff00${good:102}"
+refuse "a root complex too short for flags" "${good:0:128}021000${good:134}"
+refuse "nodes beyond the end" "${good:0:80}ffffff7f${good:88}"
+refuse "more nodes than there are" "${good:0:72}09${good:74}"
+
+echo "1..$n"
+exit $bad
