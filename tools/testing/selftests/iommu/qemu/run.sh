@@ -6,10 +6,10 @@
 #   run.sh [-s] [-v] [-t FILE] SCENARIO...
 #   run.sh -l | -d
 #
-# -v shows every line that the machine reports, -s what was seen where a scenario
-# has such a table, -t appends the result of each
-# scenario to FILE; -l lists all scenarios, -d those that are the tests. The Makefile beside this file builds what is needed and sets
-# the environment:
+# -v shows every line that the machine reports, -s what was seen, where a scenario
+# has such a table, -t appends the result of each test to FILE. -l lists all
+# scenarios, -d those that are the tests. The Makefile beside this file builds
+# what is needed and sets the environment:
 #
 #   QEMU      command of the emulator (may hold several words)
 #   FIRMWARE  UEFI for Arm
