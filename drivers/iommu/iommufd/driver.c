@@ -74,11 +74,10 @@ static int iommufd_viommu_queue_event(struct iommufd_viommu *viommu,
 {
 	struct iommufd_veventq *veventq;
 	struct iommufd_vevent_header *header;
-	unsigned long flags;
 	size_t entry_size;
 	int rc = 0;
 
-	spin_lock_irqsave(&viommu->veventqs_lock, flags);
+	spin_lock(&viommu->veventqs_lock);
 	veventq = iommufd_viommu_find_veventq(viommu, type);
 	if (!veventq) {
 		rc = -EOPNOTSUPP;
@@ -108,7 +107,7 @@ static int iommufd_viommu_queue_event(struct iommufd_viommu *viommu,
 
 	wake_up_interruptible(&veventq->wait_queue);
 out_unlock:
-	spin_unlock_irqrestore(&viommu->veventqs_lock, flags);
+	spin_unlock(&viommu->veventqs_lock);
 	return rc;
 }
 
@@ -122,7 +121,8 @@ out_unlock:
  * An event for which the queue has no room is lost. User space is told of that
  * with the next one it reads.
  *
- * Context: Any. Neither sleeps nor allocates.
+ * Context: Not in interrupts other than threaded ones. Neither sleeps nor
+ * allocates.
  * Return: 0, also if the event is lost; -EOPNOTSUPP if there is no such queue.
  */
 int iommufd_viommu_report_event(struct iommufd_viommu *viommu,
@@ -141,7 +141,8 @@ EXPORT_SYMBOL_NS_GPL(iommufd_viommu_report_event, IOMMUFD);
  * For events that the physical IOMMU itself has lost. How many, and whether any
  * was of this VM, is not known: it counts as one.
  *
- * Context: Any. Neither sleeps nor allocates.
+ * Context: Not in interrupts other than threaded ones. Neither sleeps nor
+ * allocates.
  */
 void iommufd_viommu_report_lost(struct iommufd_viommu *viommu,
 				unsigned int type)

@@ -94,21 +94,21 @@ void iommufd_eventq_release(struct iommufd_ctx *ictx,
 }
 
 /* Copy what a reader gets next, without removing it. Returns its size or 0 */
-static size_t iommufd_veventq_peek(struct iommufd_veventq *veventq,
-				   struct iommufd_vevent *vevent)
+static size_t iommufd_veventq_peek(struct iommufd_veventq *veventq, u8 *buf)
 {
+	struct iommufd_vevent_header *header = (void *)buf;
 	size_t size = 0;
 
 	spin_lock(&veventq->lock);
 	if (veventq->num) {
 		size = iommufd_vevent_size(veventq);
-		memcpy(vevent, iommufd_veventq_entry(veventq, veventq->first),
+		memcpy(buf, iommufd_veventq_entry(veventq, veventq->first),
 		       size);
 	} else if (veventq->tail_lost) {
-		size = sizeof(vevent->header);
-		vevent->header.flags = IOMMU_VEVENTQ_FLAG_LOST_EVENTS;
+		size = sizeof(*header);
+		header->flags = IOMMU_VEVENTQ_FLAG_LOST_EVENTS;
 		/* That of the last event, and sequence is that of the next */
-		vevent->header.sequence = (veventq->sequence - 1) & INT_MAX;
+		header->sequence = (veventq->sequence - 1) & INT_MAX;
 	}
 	spin_unlock(&veventq->lock);
 	return size;
@@ -147,7 +147,7 @@ static ssize_t iommufd_veventq_fops_read(struct file *filep, char __user *buf,
 	if (mutex_lock_interruptible(&veventq->read_mutex))
 		return -ERESTARTSYS;
 
-	while ((size = iommufd_veventq_peek(veventq, &entry.vevent))) {
+	while ((size = iommufd_veventq_peek(veventq, entry.buf))) {
 		if (size > count - done) {
 			rc = -EINVAL;
 			break;

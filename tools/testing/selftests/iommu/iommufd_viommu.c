@@ -1966,7 +1966,7 @@ TEST_F(viommu, race_vdevice_unbind)
 	EXPECT_TRUE(got_only(&workers[0], 0));
 	EXPECT_TRUE(got_only(&workers[1], 0, ENOENT, EEXIST));
 	EXPECT_TRUE(got_only(&workers[2], 0, ENOENT, EEXIST));
-	EXPECT_LT(10, workers[0].rounds);
+	EXPECT_LT(0, workers[0].rounds);
 	EXPECT_LT(0, workers[1].got[0] + workers[2].got[0]);
 	/* Nothing is left that holds it */
 	EXPECT_EQ(0, destroy_these(self->fd, self->viommu, self->parent));
