@@ -2161,7 +2161,7 @@ TEST_F(viommu, race_replace)
 	run_workers(&stress, workers, 3, STRESS_SECONDS);
 	for (i = 0; i < 3; i++) {
 		EXPECT_TRUE(got_only(&workers[i], 0));
-		EXPECT_LT(10, workers[i].rounds);
+		EXPECT_LT(0, workers[i].rounds);
 	}
 	ASSERT_EQ(0, attach(self->fd, &self->dev[0], self->ioas));
 	EXPECT_EQ(0, destroy_these(self->fd, stress.nested[0],
@@ -2253,7 +2253,7 @@ TEST_F(viommu, race_close)
 				     EINVAL));
 		EXPECT_LT(0, workers[i].got[0]);
 	}
-	EXPECT_LT(5, rounds);
+	EXPECT_LT(0, rounds);
 }
 
 TEST_HARNESS_MAIN
