@@ -6,23 +6,34 @@ LAB := tools/testing/selftests/iommu/qemu
 TREE := $(CURDIR)/build/linux
 OBJ := $(CURDIR)/build/obj
 ROOTFS := $(CURDIR)/build/root-arm64
+# When the first make of them began
+ifndef BEGAN
 export BEGAN := $(shell date +%s)
+endif
 export LINUX
 TOTALS := $(CURDIR)/build/totals
+
+# What make test runs on: the plain kernel, one that checks itself, another machine
+KERNELS ?= plain x86_64 debug
 
 STAGE := scripts/stage
 IN_LAB = $(MAKE) --no-print-directory -s -C $(LAB) KERNEL_TREE=$(TREE) BUILD=$(OBJ) \
 	QEMU=$(CURDIR)/build/bin/qemu-system-aarch64 ROOTFS=$(ROOTFS) \
 	FIRMWARE=$(ROOTFS)/usr/share/qemu-efi-aarch64/QEMU_EFI.fd
+IN_X86 = $(MAKE) --no-print-directory -s -C $(LAB) KERNEL_TREE=$(TREE) \
+	BUILD=$(OBJ)/x86_64 ARCH=x86_64
 
 # What failed before it could count anything
 NOTE_FAILURE = grep -q '^fail' $(TOTALS) || \
 	printf 'fail\ttools\tmake test\tended early\n' >>$(TOTALS)
+TEST_ON = $(if $(filter $(1),$(KERNELS)),@$(MAKE) --no-print-directory -s test-$(1) \
+	|| $(NOTE_FAILURE))
 
 help:
 	@echo 'make run      a guest drives its NVMe behind an SMMU of its own, in an emulated'
 	@echo '              Arm host: installs, builds and boots what that takes'
-	@echo 'make test     all tests; make test SCENARIOS="nesting kunit" for some of them'
+	@echo 'make test     all tests; make test KERNELS=plain SCENARIOS="nesting kunit" for'
+	@echo '              some of them'
 	@echo 'make tree     the kernel with the series as commits, in build/linux'
 	@echo 'make refresh  the commits of build/linux back into patches/ and the new files'
 	@echo 'make series   build/series/NNNN-*.patch for git am'
@@ -32,16 +43,20 @@ help:
 	@echo
 	@echo 'LINUX=DIR     another unpacked 6.12.y than the one of Debian'
 	@echo 'V=1           show what the tests print'
-	@echo 'DEBUG_KERNEL=yes  test a kernel with KASAN, lockdep and others'
+	@echo 'KERNELS="..." of make test: plain, x86_64, debug (KASAN, lockdep and others)'
 
 tree:
 	@$(STAGE) "build tools" scripts/setup build
 	@$(STAGE) "kernel tree" scripts/series push
 
-lab: tree
-	@$(STAGE) "QEMU" scripts/setup lab
+# Both take a minute of one processor the first time
+lab:
+	@$(STAGE) "build tools" scripts/setup build
+	@{ $(STAGE) "QEMU" scripts/setup lab && \
+		$(STAGE) "host and guest" $(IN_LAB) parts; } & parts=$$!; \
+		$(STAGE) "kernel tree" scripts/series push; tree=$$?; \
+		wait $$parts && exit $$tree
 	@$(STAGE) "kernel" $(IN_LAB) kernel
-	@$(STAGE) "host and guest" $(IN_LAB) parts
 
 run: lab
 	@$(IN_LAB) judge SCENARIOS=guest SUMMARY=1
@@ -54,8 +69,22 @@ test: lab
 		$(NOTE_FAILURE)
 	@$(STAGE) "judges of the tests" env IORT=$(OBJ)/iort \
 		$(LAB)/tap.sh tools $(LAB)/selftest.sh $(TOTALS) || $(NOTE_FAILURE)
-	@$(IN_LAB) judge-test TOTALS=$(TOTALS) || $(NOTE_FAILURE)
+	$(call TEST_ON,plain)
+	$(call TEST_ON,x86_64)
+	$(call TEST_ON,debug)
 	@scripts/report $(TOTALS) build/result
+
+test-plain:
+	@$(IN_LAB) judge-test TOTALS=$(TOTALS)
+
+test-x86_64:
+	@$(STAGE) "x86-64 emulator" scripts/setup x86
+	@$(STAGE) "x86-64 kernel" $(IN_X86) all
+	@$(IN_X86) judge-test TOTALS=$(TOTALS)
+
+test-debug:
+	@$(STAGE) "debug kernel" $(IN_LAB) kernel DEBUG_KERNEL=yes
+	@$(IN_LAB) judge-test DEBUG_KERNEL=yes TOTALS=$(TOTALS)
 
 bench: lab
 	@$(STAGE) "tests" $(IN_LAB) tests
@@ -74,4 +103,6 @@ series: tree
 stat:
 	@scripts/series stat
 
+# Parts of test
+.PHONY: test-plain test-x86_64 test-debug
 .PHONY: help tree lab run test bench check refresh series stat

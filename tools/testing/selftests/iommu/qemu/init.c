@@ -479,7 +479,7 @@ static void do_root(const char *dev)
 
 	if (strncmp(dev, "/dev/", 5) || wait_for_node(dev + 5, 10))
 		fail("no %s for the root file system", dev);
-	mount_or_fail(dev, "/root", "ext4", MS_RDONLY);
+	mount_or_fail(dev, "/root", "ext2", MS_RDONLY);
 	for (i = 0; i < sizeof(shared) / sizeof(shared[0]); i++) {
 		snprintf(path, sizeof(path), "/root%s", shared[i]);
 		if (mount(shared[i], path, NULL, MS_BIND | MS_REC, NULL))

@@ -19,6 +19,7 @@
 #   IORT      the program that overrides the table
 #   ROOTFS_IMG  disk image with the VMM
 #   OUT       where logs and caches go
+#   ARCH      of the host: arm64, or another with a file ARCH.sh
 #   DEBUG_KERNEL  yes if KERNEL is one with debug.config: slow, and with kmemleak
 #
 # A scenario is a function of a few lines below: which machine, whether its IORT
@@ -27,8 +28,13 @@ set -u -o pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/scenarios.sh"
 
+arch=${ARCH:-arm64}
+# What differs there
+[ "$arch" = arm64 ] || . "$here/$arch.sh"
 debug=${DEBUG_KERNEL:-}
 debug=${debug#no}
+# Of a scenario, where results are added up
+label=${arch#arm64}${debug:+debug}
 slow=${debug:+6}
 slow=${slow:-1}
 verbose=
@@ -134,31 +140,32 @@ iort_override() {
 }
 
 scenario() {
-	local name=$1 dir=$OUT/$1 rc=0 started=$SECONDS
+	local name=$1 title=${label:+$label }$1 dir=$OUT/$1 rc=0 started=$SECONDS
 
 	declare -F "scenario_$name" >/dev/null || die "no scenario $name"
-	machine=() firmware=(-bios "$FIRMWARE") trace=()
+	machine=() firmware=(-bios "$FIRMWARE") trace=() console=ttyAMA0
 	canwbs=1 limit=120 with_root= with_tests=1 args= extra= kunit= skip= icount=
 	disk=$OUT/disk.img
-	kargs="console=ttyAMA0 panic=-1 iommu.strict=1"
+	kargs="panic=-1 iommu.strict=1"
 	"scenario_$name"
+	kargs="console=$console $kargs"
 
 	rm -rf "$dir"
 	mkdir -p "$dir"
 	# It keeps nothing from one run to the next
 	rm -f "$disk"
 	truncate -s 64M "$disk"
-	say "$name: $about"
+	say "$title: $about"
 
 	if [ -n "$skip" ]; then
-		printf 'skip\t%s\thost\t# SKIP %s\n' "$name" "$skip" >>"$totals"
-		say "$name: skipped: $skip"
+		printf 'skip\t%s\thost\t# SKIP %s\n' "$title" "$skip" >>"$totals"
+		say "$title: skipped: $skip"
 		return
 	fi
 	override= why=
 	if [ "$canwbs" = 1 ] && ! iort_override; then
-		printf 'fail\t%s\thost\t%s\n' "$name" "$why" >>"$totals"
-		say "$name: FAILED: $why"
+		printf 'fail\t%s\thost\t%s\n' "$title" "$why" >>"$totals"
+		say "$title: FAILED: $why"
 		return 1
 	fi
 	# Each archive is padded to more than the kernel asks for
@@ -171,27 +178,27 @@ scenario() {
 		"$dir/initrd" || rc=1
 	rm -f "$dir/initrd"
 
-	awk -v name="$name" -f "$here/results.awk" "$dir/report.log" >"$dir/results"
+	awk -v name="$title" -f "$here/results.awk" "$dir/report.log" >"$dir/results"
 	if [ -n "$kunit" ]; then
-		awk -v name="$name" -f "$here/kunit.awk" "$dir/console.log" \
+		awk -v name="$title" -f "$here/kunit.awk" "$dir/console.log" \
 			>>"$dir/results"
 	fi
 	awk -f "$here/splat.awk" "$dir/console.log" "$dir/guest.log" >"$dir/splat"
 	if [ -s "$dir/splat" ]; then
-		printf 'fail\t%s\tkernel log\tsplat, see %s\n' "$name" \
+		printf 'fail\t%s\tkernel log\tsplat, see %s\n' "$title" \
 			"$dir/splat" >>"$dir/results"
 		sed 's/^/    | /' "$dir/splat"
 	fi
 	if [ $rc != 0 ]; then
-		printf 'fail\t%s\thost\t%s\n' "$name" "$(head -1 "$dir/reason")" \
+		printf 'fail\t%s\thost\t%s\n' "$title" "$(head -1 "$dir/reason")" \
 			>>"$dir/results"
 	fi
 	[ -s "$dir/results" ] ||
-		printf 'pass\t%s\thost\tbooted, and powered off\n' "$name" \
+		printf 'pass\t%s\thost\tbooted, and powered off\n' "$title" \
 			>>"$dir/results"
 	cat "$dir/results" >>"$totals"
 	awk -F'\t' '$1 == "fail" { print "    not ok: " $3 ": " $4 }' "$dir/results"
-	awk -F'\t' -v name="$name" -v secs=$((SECONDS - started)) '
+	awk -F'\t' -v name="$title" -v secs=$((SECONDS - started)) '
 		{ n[$1]++ }
 		END { printf "    %s: %d passed, %d failed, %d skipped (%d s)\n",
 			name, n["pass"], n["fail"], n["skip"], secs }' "$dir/results"
@@ -201,7 +208,7 @@ scenario() {
 		echo
 	fi
 	if grep -q '^fail' "$dir/results"; then
-		say "$name failed; its logs are in $dir"
+		say "$title failed; its logs are in $dir"
 		return 1
 	fi
 }
