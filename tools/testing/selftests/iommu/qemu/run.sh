@@ -23,7 +23,8 @@
 #   DEBUG_KERNEL  yes if KERNEL is one with debug.config: slow, and with kmemleak
 #
 # A scenario is a function of a few lines below: which machine, whether its IORT
-# shall have CANWBS, what init does there, how long it may take.
+# shall have CANWBS, what init does there, how long it may take. Where it takes a
+# comparison to get results, judge_SCENARIO prints them, in results.awk's form.
 set -u -o pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/scenarios.sh"
@@ -62,8 +63,10 @@ machine_common() {
 	fi
 }
 
+# nvme_drive ID: what an NVMe has its data on
 nvme_drive() {
-	machine+=(-drive "if=none,id=disk,format=raw,cache=unsafe,file=$disk")
+	disks+=("$OUT/$1.img")
+	machine+=(-drive "if=none,id=$1,format=raw,cache=unsafe,file=$OUT/$1.img")
 }
 
 # vm DIR LIMIT CMDLINE INITRD: boot and wait for the end. All reports go to
@@ -145,16 +148,18 @@ scenario() {
 	declare -F "scenario_$name" >/dev/null || die "no scenario $name"
 	machine=() firmware=(-bios "$FIRMWARE") trace=() console=ttyAMA0
 	canwbs=1 limit=120 with_root= with_tests=1 args= extra= kunit= skip= icount=
-	disk=$OUT/disk.img
+	disks=()
 	kargs="panic=-1 iommu.strict=1"
 	"scenario_$name"
 	kargs="console=$console $kargs"
 
 	rm -rf "$dir"
 	mkdir -p "$dir"
-	# It keeps nothing from one run to the next
-	rm -f "$disk"
-	truncate -s 64M "$disk"
+	# They keep nothing from one run to the next
+	if [ ${#disks[@]} -gt 0 ]; then
+		rm -f "${disks[@]}"
+		truncate -s 64M "${disks[@]}"
+	fi
 	say "$title: $about"
 
 	if [ -n "$skip" ]; then
@@ -179,6 +184,9 @@ scenario() {
 	rm -f "$dir/initrd"
 
 	awk -v name="$title" -f "$here/results.awk" "$dir/report.log" >"$dir/results"
+	if declare -F "judge_$name" >/dev/null; then
+		"judge_$name" "$dir" >>"$dir/results"
+	fi
 	if [ -n "$kunit" ]; then
 		awk -v name="$title" -f "$here/kunit.awk" "$dir/console.log" \
 			>>"$dir/results"

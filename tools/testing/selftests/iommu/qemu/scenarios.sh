@@ -2,7 +2,7 @@
 #
 # The machines and the scenarios of run.sh. The tests are these, in this order:
 # slow is what a limit has to be multiplied by.
-test_scenarios="kunit iommufd nesting two_smmus no_canwbs guest"
+test_scenarios="kunit iommufd nesting two_smmus no_canwbs guest guest_two"
 
 # One SMMU for everything. edu devices each alone behind a root port, so that
 # each has an IOMMU group of its own and can be reset through the port.
@@ -10,7 +10,7 @@ machine_one() {
 	machine=(-M virt,gic-version=3,virtualization=on,its=on,iommu=smmuv3
 		-global arm-smmuv3.stage=nested)
 	machine_common
-	nvme_drive
+	nvme_drive disk
 	machine+=(-device pcie-root-port,id=rp0,chassis=1
 		-device edu,bus=rp0,dma_mask=0xffffffffffff
 		-device pcie-root-port,id=rp1,chassis=2
@@ -19,17 +19,20 @@ machine_one() {
 		-device nvme,bus=rp2,drive=disk,serial=nesting)
 }
 
-# Two SMMUs, each with an edu of its own; what hangs on pcie.0 has none
+# Two SMMUs, each with an edu and an NVMe of its own; what hangs on pcie.0 has none
 machine_two() {
 	machine=(-M virt,gic-version=3,virtualization=on,its=on)
 	machine_common
-	nvme_drive
+	nvme_drive disk
+	nvme_drive disk2
 	machine+=(-device pxb-pcie,id=pa,bus_nr=32,bus=pcie.0
 		-device arm-smmuv3,primary-bus=pa,id=sa,stage=nested
 		-device pcie-root-port,id=ra0,bus=pa,chassis=1
 		-device edu,bus=ra0,dma_mask=0xffffffffffff
 		-device pcie-root-port,id=ra1,bus=pa,chassis=2
 		-device edu,bus=ra1,dma_mask=0xffffffffffff
+		-device pcie-root-port,id=ra2,bus=pa,chassis=5
+		-device nvme,bus=ra2,drive=disk2,serial=nesting2
 		-device pxb-pcie,id=pb,bus_nr=64,bus=pcie.0
 		-device arm-smmuv3,primary-bus=pb,id=sb,stage=nested
 		-device pcie-root-port,id=rb0,bus=pb,chassis=3
@@ -104,14 +107,21 @@ scenario_no_canwbs() {
 	args="run=/tests/smmuv3_nesting,-f,host"
 }
 
-# What the VMM inside of the host is given, one argument a line. $1: devices
-vmm_archive() {
-	local dir=$OUT/vmm
+# What the VMMs inside of the host share; vmm_guest adds to it
+vmm_begin() {
+	rm -rf "$OUT/vmm"
+	mkdir -p "$OUT/vmm/guest"
+	cp "$KERNEL" "$OUT/vmm/guest/Image"
+	cp "$INITRD" "$OUT/vmm/guest/initrd"
+}
 
-	rm -rf "$dir"
-	mkdir -p "$dir/guest"
-	cp "$KERNEL" "$dir/guest/Image"
-	cp "$INITRD" "$dir/guest/initrd"
+# vmm_guest FILE ACTIONS DEVICE...: what a VMM inside of the host is given, one
+# argument a line, and what init does in its guest. Reports of the guest leave
+# through the VMM's output; its input is the answer to "hold".
+vmm_guest() {
+	local file=$1 actions=$2
+
+	shift 2
 	{
 		cat <<-END
 		/usr/bin/qemu-system-aarch64
@@ -134,27 +144,38 @@ vmm_archive() {
 		-initrd
 		/host/guest/initrd
 		-append
-		console=ttyAMA0 quiet panic=-1 -- tag=guest nvme=8
+		console=ttyAMA0 quiet panic=-1 -- $actions
 		-serial
 		file:/dev/vport0p2
 		-device
 		virtio-serial-pci
 		-chardev
-		file,id=report,path=/proc/self/fd/1
+		stdio,id=report,signal=off
 		-device
 		virtserialport,nr=1,chardev=report
-		-device
-		pxb-pcie,id=pcie.1,bus_nr=8,bus=pcie.0
-		-device
-		pcie-root-port,id=rp0,bus=pcie.1,chassis=1
 		END
 		printf '%s\n' "$@"
-	} >"$dir/guest/args"
-	(cd "$dir" && find guest | cpio -o -H newc --quiet) >"$dir.cpio"
-	extra=$dir.cpio
+	} >"$OUT/vmm/guest/$file"
+}
+
+vmm_end() {
+	(cd "$OUT/vmm" && find guest | cpio -o -H newc --quiet) >"$OUT/vmm.cpio"
+	extra=$OUT/vmm.cpio
+}
+
+# A root complex of the guest and its ports, NAME.0 and up: NAME BUS PORTS
+vmm_bus() {
+	local i
+
+	vmm+=(-device "pxb-pcie,id=$1,bus_nr=$2,bus=pcie.0")
+	for ((i = 0; i < $3; i++)); do
+		vmm+=(-device "pcie-root-port,id=$1.$i,bus=$1,chassis=$(($2 + i))")
+	done
 }
 
 scenario_guest() {
+	local vmm=(-object "iommufd,id=i0")
+
 	about="QEMU with KVM and its NVMe behind its own accelerated SMMU"
 	if [ -z "$ROOTFS_IMG" ]; then
 		skip="no ROOTFS with a VMM"
@@ -162,9 +183,12 @@ scenario_guest() {
 	fi
 	with_root=1 with_tests=
 	machine_one
-	vmm_archive -object iommufd,id=i0 \
-		-device arm-smmuv3,primary-bus=pcie.1,id=s0,accel=on \
-		-device vfio-pci,host=@nvme@,bus=rp0,iommufd=i0
+	vmm_bus pa 8 1
+	vmm_begin
+	vmm_guest args "tag=guest nvme=8" "${vmm[@]}" \
+		-device arm-smmuv3,primary-bus=pa,id=sa,accel=on \
+		-device vfio-pci,host=@nvme@,bus=pa.0,iommufd=i0
+	vmm_end
 	# What the physical SMMU was told: the guest's commands after translation
 	trace=(-D "$OUT/guest/trace.log" -trace smmuv3_cmdq_cfgi_cd
 		-trace smmuv3_range_inval -trace 'smmu_iotlb_inv_*vmid*')
@@ -182,13 +206,67 @@ summary_guest() {
 	} | awk -f "$here/summary.awk"
 }
 
+# Both guests are given the same memory. The first one tells what page tables it
+# takes for one SMMU, the second one makes its devices fault, too.
+scenario_guest_two() {
+	local vmm=(-object "iommufd,id=i0")
+
+	about="QEMU with an NVMe behind each of two accelerated SMMUs, and one stage 2"
+	if [ -z "$ROOTFS_IMG" ]; then
+		skip="no ROOTFS with a VMM"
+		return
+	fi
+	with_root=1 with_tests=
+	machine_two
+	# In blocks of 2 MiB a stage 2 takes too little to tell one from two
+	kargs+=" transparent_hugepage=never"
+	vmm_begin
+	vmm_bus pa 8 2
+	vmm+=(-device "arm-smmuv3,primary-bus=pa,id=sa,accel=on"
+		-device "vfio-pci,host=@nvmea@,bus=pa.0,iommufd=i0")
+	vmm_guest single "tag=single smmus=1 nvme=4 hold" "${vmm[@]}"
+	vmm_bus pb 16 2
+	vmm+=(-device "arm-smmuv3,primary-bus=pb,id=sb,accel=on"
+		-device "vfio-pci,host=@nvmeb@,bus=pb.0,iommufd=i0"
+		-device "vfio-pci,host=@edua@,bus=pa.1,iommufd=i0"
+		-device "vfio-pci,host=@edub@,bus=pb.1,iommufd=i0")
+	vmm_guest two "tag=guest smmus=2 nvme=4,0 nvme=4,1 edu=0 edu=1 nvme=1,0 nvme=1,1 hold" \
+		"${vmm[@]}"
+	vmm_end
+	limit=300
+	args="timeout=$((150 * slow)) root=/dev/vda vfio=nvmea,1b36:0010,0"
+	args+=" vfio=nvmeb,1b36:0010,1"
+	args+=" vfio=edua,1234:11e8,0 vfio=edub,1234:11e8,2"
+	args+=" vmm=/guest/single vmm=/guest/two"
+}
+
+judge_guest_two() {
+	awk -v name="$title" -v most=125 -v events=2 -f "$here/guest.awk" \
+		"$1/report.log" "$1/console.log"
+}
+
+summary_guest_two() {
+	local dir=$1
+
+	{
+		echo "outer $($QEMU --version | head -1)"
+		cat "$dir/report.log" "$dir/console.log"
+	} | awk -v two=1 -f "$here/summary.awk"
+}
+
 scenario_guest_emulated() {
+	local vmm=()
+
 	about="the same guest with all its devices emulated by its VMM"
 	with_root=1 with_tests=
 	machine_one
-	vmm_archive -device arm-smmuv3,primary-bus=pcie.1,id=s0 \
+	vmm_bus pa 8 1
+	vmm_begin
+	vmm_guest args "tag=guest nvme=8" "${vmm[@]}" \
+		-device arm-smmuv3,primary-bus=pa,id=sa \
 		-drive if=none,id=d,format=raw,file=/dev/nvme0n1 \
-		-device nvme,bus=rp0,drive=d,serial=x
+		-device nvme,bus=pa.0,drive=d,serial=x
+	vmm_end
 	limit=180
 	args="timeout=$((150 * slow)) root=/dev/vda vmm=/guest/args"
 }

@@ -119,6 +119,66 @@ expect "a guest that dies fails" "1 2 0" "$(count results.awk <<-'END'
 	END
 )"
 
+# "PASSES FAILS" of the reports of a guest behind two SMMUs
+judge_two() {
+	awk -v name=x -v most=125 -v events=2 -f "$here/guest.awk" | awk -F'\t' '
+		{ n[$1]++ }
+		END { printf "%d %d", n["pass"], n["fail"] }'
+}
+
+# $1 and $2 are what the page tables took, $3 and $4 the first and the third word
+# of the second event
+two_report() {
+	cat <<-END
+	[    0.9] arm-smmu-v3 s.0: ias 44-bit, oas 44-bit (features 0x0)
+	@host pagetables idle 100 held $((100 + $1))
+	@guest dma 0000:0a:00.0 group DMA sid 0x00000a00 smmu s.0 from 0x0000004000000008
+	@guest event s.0 0x00000a0000000010 0x0000000800000000 0x0000004000000008 0x0
+	@guest run nvme
+	@guest dma 0000:12:00.0 group ${6:-DMA} sid 0x00001200 smmu s.1 from 0x0000007ffffffff8
+	@guest event ${5:-s.1} $3 0x0000000800000000 $4 0x0
+	@host pagetables idle 104 held $((104 + $2))
+	END
+}
+two() {
+	two_report "$@" | judge_two
+}
+first=0x0000120000000010
+third=0x0000007ffffffff8
+
+expect "a guest with two SMMUs" "4 0" "$(two 1000 1250 "$first" "$third")"
+expect "its page tables took too much" "3 1" "$(two 1000 1251 "$first" "$third")"
+expect "or nothing" "3 1" "$(two 1000 0 "$first" "$third")"
+expect "or nothing to compare with" "3 1" "$(two 0 0 "$first" "$third")"
+expect "an event of another id" "3 1" \
+	"$(two 1000 1000 0x0000120000000013 "$third")"
+expect "of another SID" "3 1" \
+	"$(two 1000 1000 0x00000a0000000010 "$third")"
+expect "of another address, in the last of 64 bits" "3 1" \
+	"$(two 1000 1000 "$first" 0x0000007ffffffff9)"
+expect "of another SMMU" "3 1" "$(two 1000 1000 "$first" "$third" s.0)"
+expect "of a device that is not translated" "3 1" \
+	"$(two 1000 1000 "$first" "$third" s.1 identity)"
+expect "no event, one without a DMA, one guest only" "2 3" "$(judge_two <<-END
+	[    0.9] arm-smmu-v3 s.0: ias 44-bit, oas 44-bit (features 0x0)
+	@guest dma 0000:0a:00.0 group DMA sid 0x00000a00 smmu s.0 from 0x0000004000000008
+	@guest note no event from s.0
+	@guest dma 0000:12:00.0 group DMA sid 0x00001200 smmu s.1 from 0x0000007ffffffff8
+	@guest event s.1 $first 0x0 $third 0x0
+	@guest event s.1 $first 0x0 $third 0x0
+	@host pagetables idle 100 held 1100
+	END
+)"
+expect "an event in the log of the host" "3 1" "$({
+	echo '[    1.0] arm-smmu-v3 s.0: event 0x10 received:'
+	two_report 1000 1000 "$first" "$third"
+	} | judge_two)"
+expect "nothing at all" "0 3" "$(judge_two </dev/null)"
+
+expect "a summary of what was not seen" 19 \
+	"$({ awk -v two=1 -f "$here/summary.awk" </dev/null
+	awk -f "$here/summary.awk" </dev/null; } | grep -c 'not seen$')"
+
 expect "KUnit counts leaves" "3 1 1" "$(count kunit.awk <<-'END'
 	[    0.1] KTAP version 1
 	[    0.1] 1..1

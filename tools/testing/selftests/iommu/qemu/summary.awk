@@ -8,17 +8,33 @@
 # invalidations under a VMID, which no domain of the host has, and the CFGI_CD
 # among them; less the NH_ALL that the kernel sends on its own after each
 # invalidation of stage 2.
+#
+# With two=1 it is the guest behind two SMMUs. There is no trace of these, but
+# what the page tables take for it and for one with a single SMMU.
 
 /^outer / { sub(/.*version /, ""); outer = $0 }
 /^@host boot / { kernel = $3 }
-/^@host vfio nvme/ { bdf = $4 }
+/^@host vfio nvme/ { bdf = $4; add("host", $4) }
+/^@host pagetables/ { tables[++guests] = $6 - $4 }
 /^@guest boot / { guest = $3 }
-/^@guest device nvme/ { vbdf = $4; vsid = $6 }
+/^@guest device nvme/ {
+	vbdf = $4
+	vsid = $6
+	add("device", $4 ", vSID " $6 ", " $8)
+}
 /^@guest group/ { group = $3 }
-/^@guest verified/ { bytes = $3 }
-/^@guest msi/ { msi = $3 }
+/^@guest verified/ { bytes = $3; all_bytes += $3 }
+/^@guest msi/ { msi = $3; all_msi += $3 }
+/^@guest event/ {
+	add("event", "0x" substr($4, 17) ", vSID 0x" substr($4, 3, 8) \
+	    ", address " $6 ", " $3)
+}
 /^QEMU emulator version/ { sub(/.*version /, ""); inner = $0 }
-/arm-smmu-v3.*: ias / { sub(/.*arm-smmu-v3 /, ""); smmu = $0 }
+/arm-smmu-v3.*: ias / {
+	sub(/.*arm-smmu-v3 /, "")
+	smmu = $0
+	add("smmu", $0)
+}
 /^smmuv3_cmdq_cfgi_cd/ { sub(/.*sid=/, ""); held[$0]++ }
 /^smmu/ && /vmid=[1-9]/ && (/inv_vmid / || /stage=2/) {
 	stage2 = 1
@@ -45,14 +61,39 @@ function all(a,    i, text) {
 		text = text (text == "" ? "" : ", ") i
 	return text
 }
+# Values of which there are several, in their order, each once
+function add(what, text) {
+	if (!((what, text) in seen)) {
+		seen[what, text] = 1
+		list[what, ++count[what]] = text
+	}
+}
 function row(what, value) {
 	printf "    %-28s%s\n", what, value == "" ? "not seen" : value
+}
+function rows(what, key,    i) {
+	row(what, list[key, 1])
+	for (i = 2; i <= count[key]; i++)
+		printf "    %-28s%s\n", "", list[key, i]
 }
 END {
 	row("host kernel", kernel)
 	row("emulator of the host", "QEMU " outer)
-	row("VMM in the host", "QEMU " inner)
+	if (!two)
+		row("VMM in the host", "QEMU " inner)
 	row("guest kernel", guest)
+	if (two) {
+		rows("SMMUs of the host", "smmu")
+		rows("devices of the host", "host")
+		rows("devices in the guest", "device")
+		row("IOMMU groups in the guest", group)
+		row("MSIs delivered", all_msi)
+		row("bytes verified", all_bytes)
+		rows("events in the guest", "event")
+		row("page tables, one SMMU", guests ? tables[1] " kB" : "")
+		row("page tables, two SMMUs", guests > 1 ? tables[2] " kB" : "")
+		exit
+	}
 	row("SMMU of the host", smmu)
 	row("device, host -> guest", bdf " -> " vbdf)
 	row("IOMMU group in the guest", group)
