@@ -651,13 +651,14 @@ static int edu_bind_vfio_pci(const char *bdf)
 }
 
 /* All that a test may use: alone in the IOMMU group, behind an SMMU */
-static unsigned int edu_list(char (*bdfs)[16], char *why, size_t len)
+static unsigned int device_list(__u32 id, char (*bdfs)[16], char *why,
+				size_t len)
 {
 	unsigned int n = 0;
 	struct dirent *ent;
 	DIR *dir;
 
-	snprintf(why, len, "no edu device (1234:11e8)");
+	snprintf(why, len, "no device %04x:%04x", id & 0xffff, id >> 16);
 	dir = opendir(SYS_PCI);
 	if (!dir)
 		return 0;
@@ -665,8 +666,8 @@ static unsigned int edu_list(char (*bdfs)[16], char *why, size_t len)
 		char path[PATH_MAX], name[64];
 
 		if (strlen(ent->d_name) >= sizeof(*bdfs) ||
-		    pci_attr(ent->d_name, "vendor") != (EDU_ID & 0xffff) ||
-		    pci_attr(ent->d_name, "device") != EDU_ID >> 16)
+		    pci_attr(ent->d_name, "vendor") != (id & 0xffff) ||
+		    pci_attr(ent->d_name, "device") != id >> 16)
 			continue;
 		/* A device may get its IOMMU only with its driver */
 		if (edu_bind_vfio_pci(ent->d_name)) {
@@ -693,14 +694,19 @@ static unsigned int edu_list(char (*bdfs)[16], char *why, size_t len)
 	return n;
 }
 
-int edu_find(char bdf[16], char *why, size_t len)
+int device_find(__u32 id, char bdf[16], char *why, size_t len)
 {
 	char bdfs[MAX_EDUS][16];
 
-	if (!edu_list(bdfs, why, len))
+	if (!device_list(id, bdfs, why, len))
 		return -ENODEV;
 	memcpy(bdf, bdfs[0], sizeof(*bdfs));
 	return 0;
+}
+
+int edu_find(char bdf[16], char *why, size_t len)
+{
+	return device_find(EDU_ID, bdf, why, len);
 }
 
 int edu_find_pair(enum edu_pair pair, char a[16], char b[16], char *why,
@@ -710,7 +716,7 @@ int edu_find_pair(enum edu_pair pair, char a[16], char b[16], char *why,
 	bool want_other = pair == EDU_OTHER_SMMU;
 	unsigned int n, i, j;
 
-	n = edu_list(bdfs, why, len);
+	n = device_list(EDU_ID, bdfs, why, len);
 	for (i = 0; i < n; i++) {
 		for (j = i + 1; j < n; j++) {
 			if (pci_link(bdfs[i], "iommu", smmu_a, sizeof(smmu_a)) ||
@@ -820,14 +826,13 @@ int edu_detach(struct edu *dev)
 	return iommufd_ioctl(dev->fd, VFIO_DEVICE_DETACH_IOMMUFD_PT, &cmd);
 }
 
-static int edu_setup(struct edu *dev)
+static int device_setup(struct edu *dev)
 {
 	struct vfio_region_info region = {
 		.argsz = sizeof(region),
 		.index = VFIO_PCI_CONFIG_REGION_INDEX,
 	};
 	__u16 command;
-	__u32 id;
 	int rc;
 
 	rc = iommufd_ioctl(dev->fd, VFIO_DEVICE_GET_REGION_INFO, &region);
@@ -854,16 +859,10 @@ static int edu_setup(struct edu *dev)
 		dev->bar = NULL;
 		return -errno;
 	}
-	id = __atomic_load_n((__u32 *)(dev->bar + EDU_REG_ID),
-			     __ATOMIC_RELAXED);
-	if ((le32toh(id) & 0xff) != 0xed)
-		return -ENODEV;
-	/* It has no reset, so a killed test may have left something going */
-	edu_wait(dev);
 	return 0;
 }
 
-int edu_open(struct edu *dev, const char *bdf, int iommufd)
+int device_open(struct edu *dev, const char *bdf, int iommufd)
 {
 	struct vfio_device_bind_iommufd bind = {
 		.argsz = sizeof(bind),
@@ -895,7 +894,24 @@ int edu_open(struct edu *dev, const char *bdf, int iommufd)
 	rc = hw_info(iommufd, dev->dev_id, 0, &type, &dev->info, &len);
 	if (rc)
 		return rc;
-	return edu_setup(dev);
+	return device_setup(dev);
+}
+
+int edu_open(struct edu *dev, const char *bdf, int iommufd)
+{
+	__u32 id;
+	int rc;
+
+	rc = device_open(dev, bdf, iommufd);
+	if (rc)
+		return rc;
+	id = __atomic_load_n((__u32 *)(dev->bar + EDU_REG_ID),
+			     __ATOMIC_RELAXED);
+	if ((le32toh(id) & 0xff) != 0xed)
+		return -ENODEV;
+	/* It has no reset, so a killed test may have left something going */
+	edu_wait(dev);
+	return 0;
 }
 
 void edu_close(struct edu *dev)

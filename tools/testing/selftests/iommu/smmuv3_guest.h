@@ -248,6 +248,9 @@ int edu_find_pair(enum edu_pair pair, char a[16], char b[16], char *why,
 		  size_t len);
 
 int edu_open(struct edu *dev, const char *bdf, int iommufd);
+/* Any other device, of which only attach, detach, close and BAR 0 are used */
+int device_find(__u32 id, char bdf[16], char *why, size_t len);
+int device_open(struct edu *dev, const char *bdf, int iommufd);
 void edu_close(struct edu *dev);
 int edu_attach(struct edu *dev, __u32 pt_id);
 int edu_detach(struct edu *dev);

@@ -90,14 +90,16 @@ scenario_nesting() {
 	about="a VMM and its guest played against one SMMU"
 	machine_one
 	limit=300
-	args="timeout=$((240 * slow)) run=/tests/smmuv3_nesting"
+	args="timeout=$((240 * slow)) run=/tests/smmuv3_nesting run=/tests/smmuv3_race"
 }
 
 scenario_two_smmus() {
 	about="what takes two SMMUs of it"
 	machine_two
 	limit=300
-	args="timeout=$((240 * slow)) run=/tests/smmuv3_nesting,-f,two_devices,-f,one_stage2"
+	args="timeout=$((240 * slow))"
+	args+=" run=/tests/smmuv3_nesting,-f,two_devices,-f,one_stage2"
+	args+=" run=/tests/smmuv3_race"
 }
 
 scenario_no_canwbs() {
