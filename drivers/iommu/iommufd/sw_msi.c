@@ -190,6 +190,7 @@ out_unlock:
  *
  * Context: The caller holds @igroup->lock. When this fails, or the group is not
  * attached after all, it calls iommufd_sw_msi_undo_attach().
+ * Return: 0 or the error of the mapping.
  */
 int iommufd_sw_msi_attach(struct iommufd_group *igroup,
 			  struct iommufd_hwpt_paging *hwpt_paging)

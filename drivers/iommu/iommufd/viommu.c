@@ -145,6 +145,9 @@ out_put_idev:
  *
  * Like iommufd_hwpt_nested_alloc(), but the domain belongs to @viommu, and so
  * does the cache invalidation: the domain itself needs no ops for that.
+ *
+ * Return: the HWPT, -EOPNOTSUPP for flags or without data, -EINVAL for a device of
+ * another physical IOMMU, or what the driver says of the data.
  */
 struct iommufd_hwpt_nested *
 iommufd_viommu_alloc_hwpt_nested(struct iommufd_viommu *viommu,

@@ -13,10 +13,11 @@
  *  - The VMID is overwritten with that of the vSMMU, and a StreamID is one of
  *    the vDEVICEs', replaced by the StreamIDs of the device.
  *
- * A call is worked off in blocks, in a buffer on the stack: a block is copied in, checked and translated in place, issued,
- * and forgotten. So the call costs no memory, can be killed between two blocks,
- * and needs just one CMD_SYNC, behind the last command. For the same reason the
- * caller is told of a command as done only after that.
+ * A call is worked off in blocks, in a buffer on the stack: a block is copied in,
+ * checked and translated in place, issued, and forgotten. So the call costs no
+ * memory, can be killed between two blocks, and needs just one CMD_SYNC, behind
+ * the last command. For the same reason the caller is told of a command as done
+ * only after that.
  */
 #include <kunit/visibility.h>
 #include <linux/bitfield.h>
