@@ -90,7 +90,8 @@ scenario_nesting() {
 	about="a VMM and its guest played against one SMMU"
 	machine_one
 	limit=300
-	args="timeout=$((240 * slow)) run=/tests/smmuv3_nesting run=/tests/smmuv3_race"
+	args="timeout=$((240 * slow)) run=/tests/smmuv3_hostcheck"
+	args+=" run=/tests/smmuv3_nesting run=/tests/smmuv3_race"
 }
 
 scenario_two_smmus() {
@@ -98,6 +99,7 @@ scenario_two_smmus() {
 	machine_two
 	limit=300
 	args="timeout=$((240 * slow))"
+	args+=" run=/tests/smmuv3_hostcheck"
 	args+=" run=/tests/smmuv3_nesting,-f,two_devices,-f,one_stage2"
 	args+=" run=/tests/smmuv3_race"
 }
@@ -106,7 +108,7 @@ scenario_no_canwbs() {
 	about="a host by device tree, which must refuse to nest"
 	machine_dt
 	canwbs=0
-	args="run=/tests/smmuv3_nesting,-f,host"
+	args="run=/tests/smmuv3_hostcheck run=/tests/smmuv3_nesting,-f,host"
 }
 
 # What the VMMs inside of the host share; vmm_guest adds to it
