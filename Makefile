@@ -69,6 +69,11 @@ test: lab
 		$(NOTE_FAILURE)
 	@$(STAGE) "judges of the tests" env IORT=$(OBJ)/iort \
 		$(LAB)/tap.sh tools $(LAB)/selftest.sh $(TOTALS) || $(NOTE_FAILURE)
+	@mkdir -p $(OBJ)/hostcheck-tests
+	@$(STAGE) "tests of smmu-nesting" $(MAKE) -s -C tools/iommu srctree=$(TREE) \
+		OUTPUT=$(OBJ)/hostcheck-tests/ tests || $(NOTE_FAILURE)
+	@for t in unit fuzz; do $(STAGE) "smmu-nesting: $$t" $(LAB)/tap.sh tools \
+		$(OBJ)/hostcheck-tests/tests/$$t $(TOTALS) || $(NOTE_FAILURE); done
 	$(call TEST_ON,plain)
 	$(call TEST_ON,x86_64)
 	$(call TEST_ON,debug)
