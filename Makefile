@@ -39,7 +39,10 @@ help:
 	@echo 'make series   build/series/NNNN-*.patch for git am'
 	@echo 'make stat     how large the series is'
 	@echo 'make bench    what the calls of a VMM cost, in instructions'
-	@echo 'make check    style, and the tools of this repository'
+	@echo 'make check    checkpatch, compilers and sparse on the series; make check-all:'
+	@echo '              on each commit in seven configurations, and the documentation'
+	@echo 'make quilt    build/quilt, as debian/patches takes it'
+	@echo 'make releases to which releases of 6.12 the series applies'
 	@echo
 	@echo 'LINUX=DIR     another unpacked 6.12.y than the one of Debian'
 	@echo 'V=1           show what the tests print'
@@ -69,6 +72,14 @@ test: lab
 		$(NOTE_FAILURE)
 	@$(STAGE) "judges of the tests" env IORT=$(OBJ)/iort \
 		$(LAB)/tap.sh tools $(LAB)/selftest.sh $(TOTALS) || $(NOTE_FAILURE)
+	@$(STAGE) "packaging tools" $(LAB)/tap.sh tools scripts/package-test $(TOTALS) || \
+		$(NOTE_FAILURE)
+	@$(STAGE) "uAPI header" env HEADERS=$(OBJ)/headers/usr/include $(LAB)/tap.sh tools \
+		tools/testing/selftests/iommu/iommufd_uapi.sh $(TOTALS) || $(NOTE_FAILURE)
+	@$(STAGE) "check tools" scripts/setup check
+	@$(STAGE) "patches" scripts/series export
+	@$(STAGE) "style and warnings" env OBJ=$(OBJ) $(LAB)/tap.sh tools scripts/check $(TOTALS) || \
+		$(NOTE_FAILURE)
 	@mkdir -p $(OBJ)/hostcheck-tests
 	@$(STAGE) "tests of smmu-nesting" $(MAKE) -s -C tools/iommu srctree=$(TREE) \
 		OUTPUT=$(OBJ)/hostcheck-tests/ tests || $(NOTE_FAILURE)
@@ -97,7 +108,25 @@ bench: lab
 	@scripts/bench-table $(OBJ)/host-results/bench/report.log
 
 check: series
-	@scripts/check
+	@scripts/setup check
+	@OBJ=$(OBJ) scripts/check
+
+# What takes too long for make test
+check-all: check docs
+	@scripts/check-commits
+
+# As debian/patches takes it
+quilt: series
+	@scripts/setup quilt
+	@scripts/quilt
+	@scripts/quilt check
+
+releases: series
+	@scripts/releases $(DIRS)
+
+docs: tree
+	@scripts/setup docs
+	@scripts/docs
 
 refresh:
 	@scripts/series refresh $(if $(FORCE),--force)
@@ -110,4 +139,4 @@ stat:
 
 # Parts of test
 .PHONY: test-plain test-x86_64 test-debug
-.PHONY: help tree lab run test bench check refresh series stat
+.PHONY: help tree lab run test bench check check-all refresh series stat quilt releases docs

@@ -74,7 +74,7 @@ scenario_iommufd() {
 	limit=300
 	kargs+=" hugepages=160"
 	args="timeout=$((120 * slow)) run=/tests/iommufd run=/tests/iommufd_fail_nth"
-	args+=" run=/tests/iommufd_viommu"
+	args+=" run=/tests/iommufd_viommu run=/tests/iommufd_uapi"
 }
 
 # With -icount an instruction is a nanosecond of the guest's clock, on any machine
@@ -92,6 +92,7 @@ scenario_nesting() {
 	limit=300
 	args="timeout=$((240 * slow)) run=/tests/smmuv3_hostcheck"
 	args+=" run=/tests/smmuv3_nesting run=/tests/smmuv3_race"
+	args+=" vfio=edu,1234:11e8 run=/tests/smmuv3_example,@edu@"
 }
 
 scenario_two_smmus() {
