@@ -10,13 +10,18 @@
  * no guest would write at probe, and an invalidation through a vIOMMU makes
  * them 0. So a test sees which device an invalidation has reached, and that no
  * other was.
+ *
+ * It has events and page faults when a test says so. Where they arrive is up to
+ * what it is attached to, and whose vDEVICE it has, at that moment.
  */
+#include <linux/atomic.h>
 #include <linux/bitops.h>
 #include <linux/delay.h>
 #include <linux/iommu.h>
 #include <linux/iommufd.h>
 #include <linux/property.h>
 #include <linux/rcupdate.h>
+#include <linux/spinlock.h>
 #include <linux/uaccess.h>
 #include <uapi/linux/iommufd.h>
 
@@ -71,8 +76,15 @@ int mock_dev_set_pasid_bits(struct device *dev)
 	return device_create_managed_software_node(dev, props, NULL);
 }
 
-void mock_viommu_dev_init(struct mock_viommu_dev *vdev)
+/* A device that never was added takes its properties along */
+void mock_viommu_dev_abort(struct device *dev)
 {
+	device_remove_software_node(dev);
+}
+
+void mock_viommu_dev_init(struct device *dev)
+{
+	struct mock_viommu_dev *vdev = mock_to_viommu_dev(dev);
 	unsigned int i;
 
 	for (i = 0; i < MOCK_DEV_CACHE_NUM; i++)
@@ -86,7 +98,58 @@ void mock_viommu_dev_init(struct mock_viommu_dev *vdev)
  */
 bool mock_viommu_has_dev(struct iommufd_viommu *viommu, struct device *dev)
 {
-	return READ_ONCE(mock_to_viommu_dev(dev)->viommu) == viommu;
+	struct iommufd_vdevice *vdev;
+	bool ret;
+
+	rcu_read_lock();
+	vdev = rcu_dereference(mock_to_viommu_dev(dev)->vdev);
+	ret = vdev && vdev->viommu == viommu;
+	rcu_read_unlock();
+	return ret;
+}
+
+/* @dev has been attached, through @viommu if that is not NULL */
+void mock_viommu_dev_attached(struct device *dev, struct iommufd_viommu *viommu)
+{
+	WRITE_ONCE(mock_to_viommu_dev(dev)->attached, viommu);
+}
+
+/* A page fault is about to be reported: count it */
+void mock_fault_reported(struct device *dev)
+{
+	atomic_inc(&mock_to_viommu_dev(dev)->faults);
+}
+
+void mock_fault_in_attach(struct device *dev)
+{
+	struct iopf_fault event = {
+		.fault = {
+			.type = IOMMU_FAULT_PAGE_REQ,
+			.prm = {
+				.flags = IOMMU_FAULT_PAGE_REQUEST_LAST_PAGE |
+					 IOMMU_FAULT_PAGE_REQUEST_PASID_VALID,
+				.pasid = MOCK_ATTACH_FAULT_PASID,
+				.perm = IOMMU_FAULT_PERM_READ,
+				.addr = MOCK_ATTACH_FAULT_ADDR,
+			},
+		},
+	};
+
+	if (!(mock_dev_flags(dev) & MOCK_FLAGS_DEVICE_FAULT_IN_ATTACH))
+		return;
+	mock_fault_reported(dev);
+	/* If nobody takes it this answers it, which is all there is to do */
+	iommu_report_device_fault(dev, &event);
+}
+
+/* By user space, or by the kernel in its place */
+void mock_fault_answered(struct device *dev,
+			 const struct iommu_page_response *msg)
+{
+	struct mock_viommu_dev *mock = mock_to_viommu_dev(dev);
+
+	if (!WARN_ON(msg->code >= ARRAY_SIZE(mock->answers)))
+		atomic_inc(&mock->answers[msg->code]);
 }
 
 static int mock_vdevice_init(struct iommufd_vdevice *vdev)
@@ -98,7 +161,7 @@ static int mock_vdevice_init(struct iommufd_vdevice *vdev)
 	    vdev->virt_id > U32_MAX)
 		return -EINVAL;
 
-	WRITE_ONCE(mock_to_viommu_dev(dev)->viommu, vdev->viommu);
+	rcu_assign_pointer(mock_to_viommu_dev(dev)->vdev, vdev);
 	return 0;
 }
 
@@ -106,7 +169,7 @@ static void mock_vdevice_destroy(struct iommufd_vdevice *vdev)
 {
 	struct device *dev = iommufd_vdevice_to_device(vdev);
 
-	WRITE_ONCE(mock_to_viommu_dev(dev)->viommu, NULL);
+	RCU_INIT_POINTER(mock_to_viommu_dev(dev)->vdev, NULL);
 }
 
 static struct iommu_domain *
@@ -184,15 +247,25 @@ out:
 	return rc;
 }
 
+static size_t mock_viommu_vevent_size(struct iommufd_viommu *viommu,
+				      unsigned int type)
+{
+	return type == IOMMU_VEVENTQ_TYPE_SELFTEST ?
+		       sizeof(struct iommu_viommu_event_selftest) :
+		       0;
+}
+
 static const struct iommufd_viommu_ops mock_viommu_ops = {
 	.alloc_domain_nested = mock_viommu_alloc_domain_nested,
 	.cache_invalidate = mock_viommu_cache_invalidate,
+	.vevent_size = mock_viommu_vevent_size,
 	.vdevice_init = mock_vdevice_init,
 	.vdevice_destroy = mock_vdevice_destroy,
 };
 
 static const struct iommufd_viommu_ops mock_viommu_no_inv_ops = {
 	.alloc_domain_nested = mock_viommu_alloc_domain_nested,
+	.vevent_size = mock_viommu_vevent_size,
 	.vdevice_init = mock_vdevice_init,
 	.vdevice_destroy = mock_vdevice_destroy,
 };
@@ -262,4 +335,109 @@ int iommufd_test_dev_check_cache(struct iommufd_ucmd *ucmd, u32 idev_id,
 
 	iommufd_put_object(ucmd->ictx, &idev->obj);
 	return rc;
+}
+
+/*
+ * Have the events of @viommu go on with @sequence: a test cannot wait till there
+ * were 2^31 of them.
+ */
+static int mock_viommu_set_sequence(struct iommufd_viommu *viommu, u32 sequence)
+{
+	struct iommufd_veventq *veventq;
+	int rc = -EOPNOTSUPP;
+
+	if (sequence > INT_MAX)
+		return -EINVAL;
+
+	spin_lock(&viommu->veventqs_lock);
+	list_for_each_entry(veventq, &viommu->veventqs, node) {
+		if (veventq->type != IOMMU_VEVENTQ_TYPE_SELFTEST)
+			continue;
+		spin_lock(&veventq->lock);
+		veventq->sequence = sequence;
+		spin_unlock(&veventq->lock);
+		rc = 0;
+	}
+	spin_unlock(&viommu->veventqs_lock);
+	return rc;
+}
+
+static int mock_viommu_trigger(struct iommufd_vdevice *vdev, u32 flags,
+			       u32 sequence)
+{
+	const unsigned int type = IOMMU_VEVENTQ_TYPE_SELFTEST;
+	struct iommu_viommu_event_selftest event;
+
+	if (flags & IOMMU_TEST_VEVENT_FLAG_SEQUENCE)
+		return mock_viommu_set_sequence(vdev->viommu, sequence);
+	if (flags & IOMMU_TEST_VEVENT_FLAG_LOST) {
+		iommufd_viommu_report_lost(vdev->viommu, type);
+		return 0;
+	}
+	/* An event cannot name such a device, and must not name another one */
+	if (vdev->virt_id > U32_MAX)
+		return -ERANGE;
+	event.virt_id = vdev->virt_id;
+	return iommufd_viommu_report_event(vdev->viommu, type, &event,
+					   sizeof(event));
+}
+
+int iommufd_test_trigger_vevent(struct iommufd_ucmd *ucmd, u32 idev_id,
+				u32 flags, u32 sequence)
+{
+	struct mock_viommu_dev *mock;
+	struct iommufd_vdevice *vdev;
+	struct iommufd_device *idev;
+	int rc;
+
+	if (flags & ~(IOMMU_TEST_VEVENT_FLAG_LOST |
+		      IOMMU_TEST_VEVENT_FLAG_SEQUENCE))
+		return -EOPNOTSUPP;
+
+	idev = iommufd_get_device(ucmd, idev_id);
+	if (IS_ERR(idev))
+		return PTR_ERR(idev);
+	if (!iommufd_selftest_is_mock_dev(idev->dev)) {
+		rc = -EINVAL;
+		goto out_put;
+	}
+	mock = mock_to_viommu_dev(idev->dev);
+
+	rcu_read_lock();
+	vdev = rcu_dereference(mock->vdev);
+	if (vdev && READ_ONCE(mock->attached) == vdev->viommu)
+		rc = mock_viommu_trigger(vdev, flags, sequence);
+	else
+		rc = -ENOENT;
+	rcu_read_unlock();
+out_put:
+	iommufd_put_object(ucmd->ictx, &idev->obj);
+	return rc;
+}
+
+int iommufd_test_dev_get_iopf(struct iommufd_ucmd *ucmd,
+			      struct iommu_test_cmd *cmd)
+{
+	struct mock_viommu_dev *mock;
+	struct iommufd_device *idev;
+	unsigned int i, done = 0;
+	int rc = -EINVAL;
+
+	idev = iommufd_get_device(ucmd, cmd->id);
+	if (IS_ERR(idev))
+		return PTR_ERR(idev);
+	if (iommufd_selftest_is_mock_dev(idev->dev)) {
+		mock = mock_to_viommu_dev(idev->dev);
+		for (i = 0; i < ARRAY_SIZE(mock->answers); i++)
+			done += atomic_read(&mock->answers[i]);
+		cmd->dev_get_iopf.out_pending =
+			atomic_read(&mock->faults) - done;
+		cmd->dev_get_iopf.out_success =
+			atomic_read(&mock->answers[IOMMU_PAGE_RESP_SUCCESS]);
+		cmd->dev_get_iopf.out_invalid =
+			atomic_read(&mock->answers[IOMMU_PAGE_RESP_INVALID]);
+		rc = 0;
+	}
+	iommufd_put_object(ucmd->ictx, &idev->obj);
+	return rc ?: iommufd_ucmd_respond(ucmd, sizeof(*cmd));
 }

@@ -24,6 +24,7 @@
 #include <linux/uaccess.h>
 #include <linux/vmalloc.h>
 
+#include "../../iommu-priv.h"
 #include "../../iommufd/iommufd_private.h"
 #include "arm-smmu-v3-iommufd.h"
 
@@ -646,6 +647,7 @@ struct made_ste {
 	const char *name;
 	u32 features;
 	bool stall_enabled;
+	bool fault_queue;
 	bool s2fwb;
 	bool ats;
 	u64 guest[2];
@@ -679,12 +681,24 @@ static const struct made_ste made_stes[] = {
 	  .guest = { GUEST_S1_0, GUEST_S1_1 },
 	  .want_0 = WANT_S1_0, .want_1 = WANT_S1_1 | STE_1_S1STALLD,
 	  .want_2 = WANT_2 },
+	{ .name = "stage 1, stalls, no fault queue",
+	  .features = ARM_SMMU_FEAT_STALLS, .stall_enabled = true,
+	  .guest = { GUEST_S1_0, GUEST_S1_1 },
+	  .want_0 = WANT_S1_0, .want_1 = WANT_S1_1 | STE_1_S1STALLD,
+	  .want_2 = WANT_2 },
+	{ .name = "stage 1, fault queue, no stalls",
+	  .features = ARM_SMMU_FEAT_STALLS, .fault_queue = true,
+	  .guest = { GUEST_S1_0, GUEST_S1_1 },
+	  .want_0 = WANT_S1_0, .want_1 = WANT_S1_1 | STE_1_S1STALLD,
+	  .want_2 = WANT_2 },
 	{ .name = "stage 1, stalls handled",
 	  .features = ARM_SMMU_FEAT_STALLS, .stall_enabled = true,
+	  .fault_queue = true,
 	  .guest = { GUEST_S1_0, GUEST_S1_1 },
 	  .want_0 = WANT_S1_0, .want_1 = WANT_S1_1, .want_2 = WANT_2 },
 	{ .name = "stage 1, stalls handled, not wanted by the guest",
 	  .features = ARM_SMMU_FEAT_STALLS, .stall_enabled = true,
+	  .fault_queue = true,
 	  .guest = { GUEST_S1_0, GUEST_S1_1 | STE_1_S1STALLD },
 	  .want_0 = WANT_S1_0, .want_1 = WANT_S1_1 | STE_1_S1STALLD,
 	  .want_2 = WANT_2 },
@@ -733,6 +747,11 @@ static void made_ste_to_desc(const struct made_ste *made, char *desc)
 
 KUNIT_ARRAY_PARAM(made_ste, made_stes, made_ste_to_desc);
 
+static int no_iopf_handler(struct iopf_group *group)
+{
+	return -EINVAL;
+}
+
 static void arm_vsmmu_test_made_ste(struct kunit *test)
 {
 	const struct made_ste *made = test->param_value;
@@ -751,6 +770,8 @@ static void arm_vsmmu_test_made_ste(struct kunit *test)
 		s2->pgtable.cfg.quirks = IO_PGTABLE_QUIRK_ARM_S2FWB;
 	nested.ste[0] = cpu_to_le64(made->guest[0]);
 	nested.ste[1] = cpu_to_le64(made->guest[1]);
+	if (made->fault_queue)
+		nested.domain.iopf_handler = no_iopf_handler;
 
 	memset(&ste, 0xff, sizeof(ste));
 	arm_smmu_make_nested_ste(&ste, &fdev->master, &nested,
@@ -2706,11 +2727,11 @@ static void arm_vsmmu_test_events(struct kunit *test)
 
 	for (id = 0; id < 256; id++) {
 		for (i = 0; i < ARRAY_SIZE(bits); i++) {
-			/* A substream, RnW, the address, and an IPA */
+			/* All ones, but for the StreamID and STALL and S2 */
 			u64 evt[4] = {
-				id | BIT_ULL(11) | 0x54321 << 12 |
-				CMD_SID(FAKE_VM_SID),
-				bits[i] | BIT_ULL(35), 0xabcdef, 0x123456000,
+				id | BITS_64(31, 8) | CMD_SID(FAKE_VM_SID),
+				~(BIT_ULL(31) | BIT_ULL(39)) | bits[i],
+				0xfedcba9876543210ULL, ~0ULL,
 			};
 
 			/* There these bits are reserved */
@@ -2727,12 +2748,21 @@ static void arm_vsmmu_test_events(struct kunit *test)
 				continue;
 			KUNIT_EXPECT_EQ(test, got->header.flags, 0);
 			KUNIT_EXPECT_EQ(test, got->header.sequence, want++);
+			/* ID, SSV and SSID, and the guest's StreamID */
 			KUNIT_EXPECT_EQ(test, le64_to_cpu(got->evt[0]),
-					(evt[0] & 0xffffffff) |
+					id | BITS_64(31, 11) |
 					CMD_SID(FAKE_VM_VSID));
-			KUNIT_EXPECT_EQ(test, le64_to_cpu(got->evt[1]), evt[1]);
-			KUNIT_EXPECT_EQ(test, le64_to_cpu(got->evt[2]), evt[2]);
-			/* The host's addresses are not the guest's business */
+			/*
+			 * PnU, InD, RnW, CLASS, TTRnW, and the address, where
+			 * there was a translation. No IPA, and nothing that the
+			 * implementation has added
+			 */
+			KUNIT_EXPECT_EQ(test, le64_to_cpu(got->evt[1]),
+					id < 0x10 ? 0 :
+					BITS_64(35, 33) | BITS_64(41, 40) |
+					BIT_ULL(44));
+			KUNIT_EXPECT_EQ(test, le64_to_cpu(got->evt[2]),
+					id < 0x10 ? 0 : evt[2]);
 			KUNIT_EXPECT_EQ(test, got->evt[3], 0);
 		}
 	}
@@ -2792,6 +2822,485 @@ static void arm_vsmmu_test_events_vdev(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, veventq->tail_lost);
 	KUNIT_EXPECT_EQ(test, veventq->num, 2);
 	KUNIT_EXPECT_EQ(test, veventq->sequence, 3);
+	fake_vm_free(vm);
+}
+
+/*
+ * The event queue. The SMMU writes to it, the driver's own thread reads it
+ */
+#define FAKE_EVTQ_SHIFT		4
+#define EVTQ_OVF		BIT(31)
+#define OP_RESUME		0x44
+
+struct fake_evtq {
+	struct fake_smmu *fake;
+	u64 *queue;
+	u32 prod;
+	u32 cons;
+};
+
+static struct fake_evtq *fake_evtq_alloc(struct kunit *test,
+					 struct fake_smmu *fake,
+					 unsigned int shift)
+{
+	struct fake_evtq *evtq = kunit_kzalloc(test, sizeof(*evtq), GFP_KERNEL);
+	struct arm_smmu_queue *q = &fake->smmu.evtq.q;
+
+	KUNIT_ASSERT_NOT_NULL(test, evtq);
+	evtq->queue = kunit_kcalloc(test, 1U << shift, 32, GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, evtq->queue);
+	evtq->fake = fake;
+	q->llq.max_n_shift = shift;
+	q->base = (__le64 *)evtq->queue;
+	q->ent_dwords = 4;
+	q->prod_reg = (u32 __iomem *)&evtq->prod;
+	q->cons_reg = (u32 __iomem *)&evtq->cons;
+	return evtq;
+}
+
+/* What the SMMU does with an event. Returns false if there was no room */
+static bool fake_evtq_write(struct fake_evtq *evtq, const u64 evt[4])
+{
+	unsigned int shift = evtq->fake->smmu.evtq.q.llq.max_n_shift;
+	u32 prod = evtq->prod & ~EVTQ_OVF, cons = READ_ONCE(evtq->cons);
+	u32 mask = (1U << shift) - 1;
+	unsigned int i;
+
+	if ((prod ^ cons ^ 1U << shift) << (31 - shift) == 0) {
+		/* The flag changes once, and not again before it is answered */
+		WRITE_ONCE(evtq->prod, prod | (~cons & EVTQ_OVF));
+		return false;
+	}
+	for (i = 0; i < 4; i++)
+		evtq->queue[4 * (prod & mask) + i] =
+			(__force u64)cpu_to_le64(evt[i]);
+	prod = (prod + 1) & (mask << 1 | 1);
+	/* Whoever reads PROD finds the record */
+	smp_store_release(&evtq->prod, prod | (evtq->prod & EVTQ_OVF));
+	return true;
+}
+
+static void fake_evtq_handle(struct fake_evtq *evtq)
+{
+	arm_smmu_evtq_thread(0, &evtq->fake->smmu);
+}
+
+static void fake_stream_add(struct fake_dev *fdev)
+{
+	struct arm_smmu_device *smmu = fdev->master.smmu;
+	struct rb_node **link = &smmu->streams.rb_node, *parent = NULL;
+	struct arm_smmu_stream *stream = &fdev->streams[0];
+
+	while (*link) {
+		parent = *link;
+		link = stream->id < rb_entry(parent, struct arm_smmu_stream,
+					     node)->id ?
+		       &parent->rb_left : &parent->rb_right;
+	}
+	rb_link_node(&stream->node, parent, link);
+	rb_insert_color(&stream->node, &smmu->streams);
+}
+
+/* The queue of the SMMU overflows: every VM behind it has to know */
+static void arm_vsmmu_test_evtq_overflow(struct kunit *test)
+{
+	struct fake_vm *vm = fake_vm_alloc(test, 0, FAKE_QUEUE_SHIFT, PAGE_SIZE);
+	struct fake_evtq *evtq = fake_evtq_alloc(test, vm->fake, 1);
+	struct fake_s2 *s2 = fake_s2_alloc(test, vm->fake);
+	struct arm_vsmmu *quiet = fake_vsmmu_alloc(test, vm->fake, s2);
+	struct fake_dev *fdev = fake_dev_alloc(test, vm->fake, 1);
+	const u64 evt[4] = { 0x10 | CMD_SID(FAKE_VM_SID) };
+	struct iommufd_veventq *veventq[2];
+	unsigned int turn;
+
+	KUNIT_ASSERT_EQ(test, 0, fake_vdev_add(quiet, fdev, 1));
+	fake_stream_add(vm->fdev);
+	fake_stream_add(fdev);
+	veventq[0] = fake_veventq_add(test, vm->vsmmu);
+	veventq[1] = fake_veventq_add(test, quiet);
+
+	for (turn = 1; turn <= 3; turn++) {
+		veventq[0]->num = 0;
+		KUNIT_EXPECT_TRUE(test, fake_evtq_write(evtq, evt));
+		KUNIT_EXPECT_TRUE(test, fake_evtq_write(evtq, evt));
+		/* All is well as long as it is only full */
+		fake_evtq_handle(evtq);
+		KUNIT_EXPECT_EQ(test, veventq[0]->num, 2);
+		KUNIT_EXPECT_FALSE(test, veventq[0]->tail_lost);
+		KUNIT_EXPECT_FALSE(test, veventq[1]->tail_lost);
+
+		veventq[0]->num = 0;
+		KUNIT_EXPECT_TRUE(test, fake_evtq_write(evtq, evt));
+		KUNIT_EXPECT_TRUE(test, fake_evtq_write(evtq, evt));
+		KUNIT_EXPECT_FALSE(test, fake_evtq_write(evtq, evt));
+		KUNIT_EXPECT_FALSE(test, fake_evtq_write(evtq, evt));
+		fake_evtq_handle(evtq);
+		KUNIT_EXPECT_EQ(test, (evtq->prod ^ evtq->cons) & EVTQ_OVF, 0);
+		KUNIT_EXPECT_EQ(test, veventq[0]->num, 2);
+		KUNIT_EXPECT_EQ(test, veventq[0]->sequence, 5 * turn);
+		KUNIT_EXPECT_EQ(test, veventq[1]->num, 0);
+		KUNIT_EXPECT_EQ(test, veventq[1]->sequence, turn);
+		KUNIT_EXPECT_TRUE(test, veventq[1]->tail_lost);
+		veventq[0]->tail_lost = false;
+		veventq[1]->tail_lost = false;
+	}
+	fake_vm_free(vm);
+}
+
+/* Whose events the log gets as long as there is room for the host's own */
+static void arm_vsmmu_test_evt_ratelimit(struct kunit *test)
+{
+	struct fake_vm *vm = fake_vm_alloc(test, 0, FAKE_QUEUE_SHIFT, PAGE_SIZE);
+	struct arm_smmu_device *smmu = &vm->fake->smmu;
+	struct fake_dev *host = fake_dev_alloc(test, vm->fake, 1);
+	const u64 evt[4] = { 0x10 | CMD_SID(FAKE_VM_SID), BIT_ULL(39) };
+	const u64 host_evt[4] = { 0x10 | CMD_SID(1) };
+	const u64 no_evt[4] = { 0x02 | CMD_SID(2) };
+	struct ratelimit_state *rs;
+	struct iommu_domain *domain;
+
+	fake_stream_add(vm->fdev);
+	fake_stream_add(host);
+	domain = fake_nested_alloc(vm->vsmmu, vm->user, STE_BYPASS, 0);
+	KUNIT_ASSERT_FALSE(test, IS_ERR(domain));
+
+	KUNIT_EXPECT_NULL(test, arm_vsmmu_evt_ratelimit(smmu, evt));
+	KUNIT_EXPECT_EQ(test, 0, fake_attach_bare(vm->fdev, vm->s2));
+	rs = arm_vsmmu_evt_ratelimit(smmu, evt);
+	KUNIT_ASSERT_NOT_NULL(test, rs);
+	KUNIT_EXPECT_EQ(test, rs->interval, 5 * HZ);
+	KUNIT_EXPECT_EQ(test, rs->burst, 3);
+	KUNIT_EXPECT_EQ(test, 0, fake_attach_nested(vm->fdev, domain));
+	KUNIT_EXPECT_PTR_EQ(test, arm_vsmmu_evt_ratelimit(smmu, evt), rs);
+	/* Detached: what it did may still be in the queue */
+	KUNIT_EXPECT_EQ(test, 0, fake_attach_bare(vm->fdev, NULL));
+	KUNIT_EXPECT_PTR_EQ(test, arm_vsmmu_evt_ratelimit(smmu, evt), rs);
+
+	KUNIT_EXPECT_NULL(test, arm_vsmmu_evt_ratelimit(smmu, host_evt));
+	KUNIT_EXPECT_NULL(test, arm_vsmmu_evt_ratelimit(smmu, no_evt));
+	/* Back to a driver of the host */
+	vm->s2->domain.domain.type = IOMMU_DOMAIN_DMA;
+	KUNIT_EXPECT_EQ(test, 0, fake_attach_bare(vm->fdev, vm->s2));
+	KUNIT_EXPECT_NULL(test, arm_vsmmu_evt_ratelimit(smmu, evt));
+	KUNIT_EXPECT_EQ(test, 0, fake_attach_bare(vm->fdev, NULL));
+	domain->ops->free(domain);
+	fake_vm_free(vm);
+}
+
+/*
+ * The same at full speed: a guest that does nothing but fault keeps the thread
+ * of the event queue busy, and the other one attaches, detaches and is told of
+ * its own fault
+ */
+struct fake_flood {
+	struct fake_evtq *evtq;
+	unsigned long events;
+};
+
+static int fake_flood_thread(void *arg)
+{
+	struct fake_flood *flood = arg;
+	const u64 evt[4] = { 0x10 | CMD_SID(FAKE_VM_SID) };
+
+	while (!kthread_should_stop()) {
+		while (fake_evtq_write(flood->evtq, evt))
+			flood->events++;
+		fake_evtq_handle(flood->evtq);
+		cond_resched();
+	}
+	return 0;
+}
+
+static void arm_vsmmu_test_evtq_flood(struct kunit *test)
+{
+	struct fake_vm *vm = fake_vm_alloc(test, 0, FAKE_QUEUE_SHIFT, PAGE_SIZE);
+	struct fake_evtq *evtq = fake_evtq_alloc(test, vm->fake, FAKE_EVTQ_SHIFT);
+	struct fake_flood flood = { .evtq = evtq };
+	struct fake_s2 *s2 = fake_s2_alloc(test, vm->fake);
+	struct arm_vsmmu *quiet = fake_vsmmu_alloc(test, vm->fake, s2);
+	struct fake_dev *fdev = fake_dev_alloc(test, vm->fake, 1);
+	struct iommufd_veventq *noisy_q, *quiet_q;
+	struct iommu_domain *s1, *invalid;
+	struct task_struct *task;
+	unsigned long end;
+	u32 turns = 0;
+
+	if (num_online_cpus() < 2)
+		kunit_skip(test, "needs two CPUs");
+
+	KUNIT_ASSERT_EQ(test, 0, fake_vdev_add(quiet, fdev, 1));
+	fake_stream_add(vm->fdev);
+	fake_stream_add(fdev);
+	noisy_q = fake_veventq_add(test, vm->vsmmu);
+	quiet_q = fake_veventq_add(test, quiet);
+	s1 = fake_nested_alloc(quiet, vm->user, GUEST_S1_0, GUEST_S1_1);
+	invalid = fake_nested_alloc(quiet, vm->user, 0, 0);
+	KUNIT_ASSERT_FALSE(test, IS_ERR(s1));
+	KUNIT_ASSERT_FALSE(test, IS_ERR(invalid));
+
+	task = kthread_run(fake_flood_thread, &flood, "evtq_flood");
+	KUNIT_ASSERT_FALSE(test, IS_ERR(task));
+	for (end = jiffies + HZ / 2; time_before(jiffies, end); turns++) {
+		KUNIT_EXPECT_EQ(test, 0, fake_attach_nested(fdev, s1));
+		KUNIT_EXPECT_EQ(test, 0, fake_attach_nested(fdev, invalid));
+		KUNIT_EXPECT_EQ(test, 0, fake_attach_bare(fdev, NULL));
+		fake_smmu_drain(vm->fake);
+	}
+	kthread_stop(task);
+
+	kunit_info(test, "%u turns during %lu events\n", turns, flood.events);
+	KUNIT_EXPECT_GT(test, turns, 0);
+	KUNIT_EXPECT_GT(test, flood.events, FAKE_EVENTS);
+	/* Its own C_BAD_STE for each turn, and that the physical queue was full */
+	KUNIT_EXPECT_EQ(test, quiet_q->num, FAKE_EVENTS);
+	KUNIT_EXPECT_GE(test, quiet_q->sequence, turns);
+	KUNIT_EXPECT_EQ(test, noisy_q->num, FAKE_EVENTS);
+	KUNIT_EXPECT_TRUE(test, noisy_q->tail_lost);
+	KUNIT_EXPECT_GE(test, noisy_q->sequence, flood.events);
+
+	s1->ops->free(s1);
+	invalid->ops->free(invalid);
+	fake_vm_free(vm);
+}
+
+/*
+ * I/O page faults
+ */
+struct fake_iopf {
+	struct fake_vm *vm;
+	struct fake_evtq *evtq;
+	struct iommu_group *group;
+	struct iommu_attach_handle handle;
+	/* Faults that were handed to the domain */
+	struct iopf_group *got[4];
+	unsigned int num;
+};
+
+static struct fake_iopf *fake_iopf;
+
+static int fake_iopf_handler(struct iopf_group *group)
+{
+	KUNIT_EXPECT_PTR_EQ(fake_iopf->vm->fake->test, group->attach_handle,
+			    &fake_iopf->handle);
+	if (fake_iopf->num == ARRAY_SIZE(fake_iopf->got))
+		return -ENOSPC;
+	iopf_group_dequeue(group);
+	fake_iopf->got[fake_iopf->num++] = group;
+	return 0;
+}
+
+static void fake_group_put(void *group)
+{
+	iommu_group_put(group);
+}
+
+static void fake_iopf_queue_free(void *queue)
+{
+	iopf_queue_free(queue);
+}
+
+static struct fake_iopf *fake_iopf_alloc(struct kunit *test)
+{
+	struct fake_iopf *iopf = kunit_kzalloc(test, sizeof(*iopf), GFP_KERNEL);
+	struct fake_dev *fdev;
+	struct fake_vm *vm;
+
+	if (!IS_ENABLED(CONFIG_ARM_SMMU_V3_SVA))
+		kunit_skip(test, "stalls need CONFIG_ARM_SMMU_V3_SVA");
+
+	KUNIT_ASSERT_NOT_NULL(test, iopf);
+	vm = fake_vm_alloc(test, 0, FAKE_QUEUE_SHIFT, PAGE_SIZE);
+	fdev = vm->fdev;
+	iopf->vm = vm;
+	iopf->evtq = fake_evtq_alloc(test, vm->fake, FAKE_EVTQ_SHIFT);
+	iopf->group = iommu_group_alloc();
+	KUNIT_ASSERT_FALSE(test, IS_ERR(iopf->group));
+	KUNIT_ASSERT_EQ(test, 0,
+			kunit_add_action_or_reset(test, fake_group_put,
+						  iopf->group));
+	vm->fake->smmu.evtq.iopf = iopf_queue_alloc("fake-smmu");
+	KUNIT_ASSERT_NOT_NULL(test, vm->fake->smmu.evtq.iopf);
+	KUNIT_ASSERT_EQ(test, 0,
+			kunit_add_action_or_reset(test, fake_iopf_queue_free,
+						  vm->fake->smmu.evtq.iopf));
+	vm->fake->smmu.iommu.ops = &arm_smmu_ops;
+	mutex_init(&fdev->iommu.lock);
+	fdev->pci.dev.iommu_group = iopf->group;
+	fdev->master.stall_enabled = true;
+	fake_stream_add(fdev);
+	fake_iopf = iopf;
+	return iopf;
+}
+
+static struct iommu_domain *fake_fault_domain(struct kunit *test,
+					      struct fake_vm *vm)
+{
+	struct iommu_domain *domain;
+
+	domain = fake_nested_alloc(vm->vsmmu, vm->user, GUEST_S1_0, GUEST_S1_1);
+	KUNIT_ASSERT_FALSE(test, IS_ERR(domain));
+	domain->iopf_handler = fake_iopf_handler;
+	return domain;
+}
+
+/* As the core does it: no fault finds the handle before the attach has worked */
+static int fake_iopf_attach(struct fake_iopf *iopf, struct iommu_domain *domain)
+{
+	int ret = fake_attach_nested(iopf->vm->fdev, domain);
+
+	return ret ?: iommu_replace_group_handle(iopf->group, domain,
+						 &iopf->handle);
+}
+
+static void fake_stall(struct fake_iopf *iopf, u64 word_0, u64 word_1, u16 stag)
+{
+	const u64 evt[4] = {
+		word_0 | 0x10 | CMD_SID(FAKE_VM_SID),
+		word_1 | BIT_ULL(31) | stag, 0xabcd000,
+	};
+
+	KUNIT_EXPECT_TRUE(iopf->vm->fake->test, fake_evtq_write(iopf->evtq, evt));
+	fake_evtq_handle(iopf->evtq);
+}
+
+/* Retry is 1, abort is 2 */
+#define RESUME(_resp)	(OP_RESUME | (u64)(_resp) << 12 | CMD_SID(FAKE_VM_SID))
+
+static void fake_respond(struct fake_iopf *iopf, unsigned int i, int code)
+{
+	iopf_group_response(iopf->got[i], code);
+	iopf_free_group(iopf->got[i]);
+}
+
+static void arm_vsmmu_test_iopf(struct kunit *test)
+{
+	struct fake_iopf *iopf = fake_iopf_alloc(test);
+	struct fake_vm *vm = iopf->vm;
+	struct fake_smmu *fake = vm->fake;
+	struct fake_dev *fdev = vm->fdev;
+	struct iommu_domain *domain = fake_fault_domain(test, vm);
+	struct iommu_domain *other = fake_fault_domain(test, vm);
+	struct iommufd_veventq *veventq = fake_veventq_add(test, vm->vsmmu);
+	struct iommu_fault_page_request *prm;
+
+	/* Nobody has asked for stalls, so nobody handles one */
+	fake_smmu_drain(fake);
+	fake_stall(iopf, 0, 0, 1);
+	expect_cmd(fake, RESUME(2), 1);
+	expect_none(fake);
+
+	KUNIT_ASSERT_EQ(test, 0, fake_iopf_attach(iopf, domain));
+	KUNIT_EXPECT_NOT_NULL(test, rcu_access_pointer(fdev->iommu.fault_param));
+	KUNIT_EXPECT_EQ(test, le64_to_cpu(fake->stes[FAKE_VM_SID].data[1]),
+			WANT_S1_1);
+	fake_smmu_drain(fake);
+
+	/* A read of the RID, and a write of a PASID of the guest's own table */
+	fake_stall(iopf, 0, BIT_ULL(35), 7);
+	fake_stall(iopf, BIT_ULL(11) | 0x345 << 12, 0, 8);
+	expect_none(fake);
+	KUNIT_ASSERT_EQ(test, iopf->num, 2);
+	prm = &iopf->got[0]->last_fault.fault.prm;
+	KUNIT_EXPECT_EQ(test, prm->grpid, 7);
+	KUNIT_EXPECT_EQ(test, prm->addr, 0xabcd000);
+	KUNIT_EXPECT_EQ(test, prm->perm, IOMMU_FAULT_PERM_READ);
+	KUNIT_EXPECT_FALSE(test,
+			   prm->flags & IOMMU_FAULT_PAGE_REQUEST_PASID_VALID);
+	prm = &iopf->got[1]->last_fault.fault.prm;
+	KUNIT_EXPECT_EQ(test, prm->grpid, 8);
+	KUNIT_EXPECT_EQ(test, prm->pasid, 0x345);
+	KUNIT_EXPECT_EQ(test, prm->perm, IOMMU_FAULT_PERM_WRITE);
+	KUNIT_EXPECT_TRUE(test,
+			  prm->flags & IOMMU_FAULT_PAGE_REQUEST_PASID_VALID);
+	fake_respond(iopf, 1, IOMMU_PAGE_RESP_SUCCESS);
+	expect_cmd(fake, RESUME(1), 8);
+	fake_respond(iopf, 0, IOMMU_PAGE_RESP_INVALID);
+	expect_cmd(fake, RESUME(2), 7);
+
+	/* A fault of stage 2 is not the guest's */
+	fake_stall(iopf, 0, BIT_ULL(39), 9);
+	expect_cmd(fake, RESUME(2), 9);
+	KUNIT_EXPECT_EQ(test, iopf->num, 2);
+
+	/* From one such domain to another one */
+	KUNIT_ASSERT_EQ(test, 0, fake_iopf_attach(iopf, other));
+	fake_smmu_drain(fake);
+	fake_stall(iopf, 0, 0, 10);
+	expect_none(fake);
+	KUNIT_EXPECT_EQ(test, iopf->num, 3);
+	KUNIT_EXPECT_PTR_EQ(test, iopf->got[2]->attach_handle->domain, other);
+
+	/*
+	 * Detached, with one fault unanswered and more in the queue, and the
+	 * handle is still to be found
+	 */
+	KUNIT_EXPECT_EQ(test, 0, fake_attach_bare(fdev, NULL));
+	KUNIT_EXPECT_NULL(test, rcu_access_pointer(fdev->iommu.fault_param));
+	fake_smmu_drain(fake);
+	fake_stall(iopf, 0, 0, 11);
+	expect_cmd(fake, RESUME(2), 11);
+	fake_stall(iopf, BIT_ULL(11) | 0x345 << 12, 0, 12);
+	expect_cmd(fake, RESUME(2), 12);
+	KUNIT_EXPECT_EQ(test, iopf->num, 3);
+	fake_respond(iopf, 2, IOMMU_PAGE_RESP_INVALID);
+	expect_cmd(fake, RESUME(2), 10);
+
+	/* And with the device gone */
+	rb_erase(&fdev->streams[0].node, &fake->smmu.streams);
+	fake_stall(iopf, 0, 0, 13);
+	expect_cmd(fake, RESUME(2), 13);
+	expect_none(fake);
+
+	/* A stall is never an event */
+	KUNIT_EXPECT_EQ(test, veventq->sequence, 0);
+	domain->ops->free(domain);
+	other->ops->free(other);
+	fake_vm_free(vm);
+}
+
+static void arm_vsmmu_test_iopf_refused(struct kunit *test)
+{
+	struct fake_iopf *iopf = fake_iopf_alloc(test);
+	struct fake_vm *vm = iopf->vm;
+	struct fake_smmu *fake = vm->fake;
+	struct fake_dev *fdev = vm->fdev;
+	struct iommu_domain *domain = fake_fault_domain(test, vm);
+	struct iopf_queue *queue = fake->smmu.evtq.iopf;
+
+	/* Responses go to the first StreamID only */
+	fdev->master.num_streams = 2;
+	fdev->streams[1].id = 7;
+	KUNIT_EXPECT_EQ(test, -EOPNOTSUPP, fake_attach_nested(fdev, domain));
+	fdev->master.num_streams = 1;
+	fake->smmu.evtq.iopf = NULL;
+	KUNIT_EXPECT_EQ(test, -EOPNOTSUPP, fake_attach_nested(fdev, domain));
+	fake->smmu.evtq.iopf = queue;
+	KUNIT_EXPECT_FALSE(test, fdev->master.iopf_rid);
+
+	/* SVA has it */
+	KUNIT_ASSERT_EQ(test, 0, iopf_queue_add_device(queue, &fdev->pci.dev));
+	KUNIT_EXPECT_EQ(test, -EBUSY, fake_attach_nested(fdev, domain));
+	iopf_queue_remove_device(queue, &fdev->pci.dev);
+
+	/* An attach that fails later leaves nothing behind */
+	vm->s2->domain.enforce_cache_coherency = true;
+	fdev->fwspec.flags = 0;
+	vm->s2->pgtable.cfg.quirks = IO_PGTABLE_QUIRK_ARM_S2FWB;
+	KUNIT_EXPECT_EQ(test, -EINVAL, fake_attach_nested(fdev, domain));
+	KUNIT_EXPECT_FALSE(test, fdev->master.iopf_rid);
+	KUNIT_EXPECT_NULL(test, rcu_access_pointer(fdev->iommu.fault_param));
+	vm->s2->domain.enforce_cache_coherency = false;
+	fdev->fwspec.flags = IOMMU_FWSPEC_PCI_RC_CANWBS;
+	vm->s2->pgtable.cfg.quirks = 0;
+
+	/* Where nothing stalls there is nothing to be ready for */
+	fdev->master.stall_enabled = false;
+	KUNIT_EXPECT_EQ(test, 0, fake_attach_nested(fdev, domain));
+	KUNIT_EXPECT_FALSE(test, fdev->master.iopf_rid);
+	KUNIT_EXPECT_EQ(test, le64_to_cpu(fake->stes[FAKE_VM_SID].data[1]),
+			WANT_S1_1 | STE_1_S1STALLD);
+	KUNIT_EXPECT_EQ(test, 0, fake_attach_bare(fdev, NULL));
+	domain->ops->free(domain);
 	fake_vm_free(vm);
 }
 
@@ -2901,6 +3410,11 @@ static struct kunit_case arm_smmu_v3_iommufd_test_cases[] = {
 	KUNIT_CASE(arm_vsmmu_test_attach_refused),
 	KUNIT_CASE(arm_vsmmu_test_events),
 	KUNIT_CASE(arm_vsmmu_test_events_vdev),
+	KUNIT_CASE(arm_vsmmu_test_evtq_overflow),
+	KUNIT_CASE(arm_vsmmu_test_evt_ratelimit),
+	KUNIT_CASE(arm_vsmmu_test_evtq_flood),
+	KUNIT_CASE(arm_vsmmu_test_iopf),
+	KUNIT_CASE(arm_vsmmu_test_iopf_refused),
 	KUNIT_CASE(arm_vsmmu_test_viommu_size),
 	KUNIT_CASE(arm_vsmmu_test_init),
 	KUNIT_CASE(arm_vsmmu_test_hw_info),
@@ -2915,5 +3429,6 @@ static struct kunit_suite arm_smmu_v3_iommufd_test_suite = {
 kunit_test_suites(&arm_smmu_v3_iommufd_test_suite);
 
 MODULE_IMPORT_NS(EXPORTED_FOR_KUNIT_TESTING);
+MODULE_IMPORT_NS(IOMMUFD_INTERNAL);
 MODULE_DESCRIPTION("KUnit tests for nested translation with arm-smmu-v3");
 MODULE_LICENSE("GPL");

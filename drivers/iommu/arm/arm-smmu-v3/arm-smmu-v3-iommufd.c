@@ -16,6 +16,7 @@
 #include <linux/io-pgtable.h>
 #include <linux/module.h>
 #include <linux/pci.h>
+#include <linux/ratelimit.h>
 #include <linux/slab.h>
 
 #include "arm-smmu-v3-iommufd.h"
@@ -26,6 +27,17 @@
 #define ARM_SMMU_NESTED_STE_1						       \
 	(STRTAB_STE_1_S1DSS | STRTAB_STE_1_S1CIR | STRTAB_STE_1_S1COR |	       \
 	 STRTAB_STE_1_S1CSH | STRTAB_STE_1_S1STALLD | STRTAB_STE_1_EATS)
+
+/*
+ * What a fault of stage 1 tells a guest, besides the StreamID and the address
+ * (Arm IHI 0070, 7.3). The rest is for stage 2, stalls, or the implementation.
+ */
+#define ARM_VSMMU_EVT_0		(EVTQ_0_ID | EVTQ_0_SSV | EVTQ_0_SSID)
+#define ARM_VSMMU_EVT_1							       \
+	(EVTQ_1_PnU | EVTQ_1_InD | EVTQ_1_RnW | EVTQ_1_CLASS | EVTQ_1_TT_READ)
+
+/* Lines of the log are 5 times that many, in DEFAULT_RATELIMIT_INTERVAL */
+#define ARM_VSMMU_LOG_BURST	3
 
 /**
  * arm_smmu_hw_info - iommu_ops::hw_info
@@ -104,11 +116,12 @@ static __le64 arm_smmu_nested_ste_1(struct arm_smmu_master *master,
 	/*
 	 * S1STALLD exists only where stalls can be had or not. There, a master
 	 * whose stalls nobody handles must not be made to stall: the transaction
-	 * would hold resources of the SMMU that other VMs need.
+	 * would hold resources of the SMMU that other VMs need, and the guest
+	 * would not be told of the fault.
 	 */
 	if ((features & ARM_SMMU_FEAT_STALLS) &&
 	    !(features & ARM_SMMU_FEAT_STALL_FORCE)) {
-		if (!master->stall_enabled)
+		if (!master->stall_enabled || !nested->domain.iopf_handler)
 			val |= cpu_to_le64(STRTAB_STE_1_S1STALLD);
 	} else {
 		val &= ~cpu_to_le64(STRTAB_STE_1_S1STALLD);
@@ -225,7 +238,7 @@ void arm_vsmmu_start_ats(struct arm_smmu_master *master)
 /* Give an event to the VM that the device belongs to, if any */
 static bool arm_vsmmu_report_evt(struct arm_smmu_master *master, const u64 *evt)
 {
-	struct iommu_vevent_arm_smmuv3 vevt;
+	struct iommu_vevent_arm_smmuv3 vevt = {};
 	struct iommufd_vdevice *vdev;
 
 	/*
@@ -235,13 +248,14 @@ static bool arm_vsmmu_report_evt(struct arm_smmu_master *master, const u64 *evt)
 	rcu_read_lock();
 	vdev = rcu_dereference(master->vdev);
 	if (vdev) {
-		vevt.evt[0] = cpu_to_le64((evt[0] & ~EVTQ_0_SID) |
+		vevt.evt[0] = cpu_to_le64((evt[0] & ARM_VSMMU_EVT_0) |
 					  FIELD_PREP(EVTQ_0_SID,
 						     vdev->virt_id));
-		vevt.evt[1] = cpu_to_le64(evt[1]);
-		vevt.evt[2] = cpu_to_le64(evt[2]);
-		/* For stage 1 nothing is defined there that a guest could use */
-		vevt.evt[3] = 0;
+		/* Errors of the configuration have no more than that */
+		if (FIELD_GET(EVTQ_0_ID, evt[0]) >= EVT_ID_TRANSLATION_FAULT) {
+			vevt.evt[1] = cpu_to_le64(evt[1] & ARM_VSMMU_EVT_1);
+			vevt.evt[2] = cpu_to_le64(evt[2]);
+		}
 		iommufd_viommu_report_event(vdev->viommu,
 					    IOMMU_VEVENTQ_TYPE_ARM_SMMUV3,
 					    &vevt, sizeof(vevt));
@@ -322,6 +336,58 @@ void arm_vsmmu_lost_evts(struct arm_smmu_device *smmu)
 }
 EXPORT_SYMBOL_IF_KUNIT(arm_vsmmu_lost_evts);
 
+/**
+ * arm_vsmmu_note_owner - Remember whose DMA the events of a master are about
+ * @master: A master whose domain has changed
+ *
+ * Context: The caller holds arm_smmu_asid_lock.
+ */
+void arm_vsmmu_note_owner(struct arm_smmu_master *master)
+{
+	lockdep_assert_held(&arm_smmu_asid_lock);
+
+	switch (master->domain->type) {
+	case IOMMU_DOMAIN_BLOCKED:
+		/* That is silent, so what still comes is of the one before */
+		break;
+	case IOMMU_DOMAIN_UNMANAGED:
+	case IOMMU_DOMAIN_NESTED:
+		WRITE_ONCE(master->user_owned, true);
+		break;
+	default:
+		WRITE_ONCE(master->user_owned, false);
+		break;
+	}
+}
+
+/**
+ * arm_vsmmu_evt_ratelimit - How often may such an event be written to the log?
+ * @smmu: The SMMU
+ * @evt: The event record, in the order of the CPU
+ *
+ * Who owns a device can make it fault all the time. All such devices together
+ * have a small allowance of their own, so that they neither fill the log nor
+ * keep the events of the host's devices out of it.
+ *
+ * Context: The thread of the event queue.
+ * Return: the allowance, NULL if it is the host's.
+ */
+struct ratelimit_state *arm_vsmmu_evt_ratelimit(struct arm_smmu_device *smmu,
+						const u64 *evt)
+{
+	static DEFINE_RATELIMIT_STATE(rs, DEFAULT_RATELIMIT_INTERVAL,
+				      ARM_VSMMU_LOG_BURST);
+	struct arm_smmu_master *master;
+	bool user_owned;
+
+	mutex_lock(&smmu->streams_mutex);
+	master = arm_smmu_find_master(smmu, FIELD_GET(EVTQ_0_SID, evt[0]));
+	user_owned = master && READ_ONCE(master->user_owned);
+	mutex_unlock(&smmu->streams_mutex);
+	return user_owned ? &rs : NULL;
+}
+EXPORT_SYMBOL_IF_KUNIT(arm_vsmmu_evt_ratelimit);
+
 static int arm_smmu_attach_dev_nested(struct iommu_domain *domain,
 				      struct device *dev)
 {
@@ -348,7 +414,12 @@ static int arm_smmu_attach_dev_nested(struct iommu_domain *domain,
 		return -ENOENT;
 
 	mutex_lock(&arm_smmu_asid_lock);
-	ret = arm_smmu_attach_prepare(&state, domain);
+	ret = arm_smmu_iopf_attach(master, domain);
+	if (!ret) {
+		ret = arm_smmu_attach_prepare(&state, domain);
+		if (ret)
+			arm_smmu_iopf_settle(master, master->domain);
+	}
 	if (!ret) {
 		arm_smmu_make_nested_ste(&ste, master, nested, state.s2_tag,
 					 state.ats_enabled);
@@ -462,6 +533,25 @@ enum arm_vsmmu_refusal {
 };
 
 /**
+ * arm_smmu_can_nest - Does the SMMU translate with both stages?
+ * @smmu: The SMMU
+ *
+ * To be asked when somebody wants it to: the log says once why that cannot be.
+ *
+ * Return: true if it does.
+ */
+bool arm_smmu_can_nest(struct arm_smmu_device *smmu)
+{
+	if (smmu->features & ARM_SMMU_FEAT_NESTING)
+		return true;
+
+	if (!test_and_set_bit(ARM_VSMMU_NO_NESTING, &smmu->vsmmu_refusals))
+		dev_notice(smmu->dev,
+			   "no vSMMU for VMs: the SMMU does not translate with both stages, or an erratum forbids it\n");
+	return false;
+}
+
+/**
  * arm_smmu_get_viommu_size - iommu_ops::get_viommu_size
  * @dev: A device behind the SMMU
  * @type: One of enum iommu_viommu_type
@@ -480,13 +570,8 @@ size_t arm_smmu_get_viommu_size(struct device *dev, unsigned int type)
 	if (type != IOMMU_VIOMMU_TYPE_ARM_SMMUV3)
 		return 0;
 
-	if (!arm_smmu_can_nest(smmu)) {
-		if (!test_and_set_bit(ARM_VSMMU_NO_NESTING,
-				      &smmu->vsmmu_refusals))
-			dev_notice(smmu->dev,
-				   "no vSMMU for VMs: the SMMU does not translate with both stages, or an erratum forbids it\n");
+	if (!arm_smmu_can_nest(smmu))
 		return 0;
-	}
 
 	if (!(smmu->features & ARM_SMMU_FEAT_S2FWB) &&
 	    !arm_smmu_master_canwbs(master)) {

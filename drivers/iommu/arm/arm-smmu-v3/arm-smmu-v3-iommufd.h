@@ -120,11 +120,7 @@ static inline void arm_vsmmu_set_tag(struct arm_vsmmu *vsmmu,
 	rcu_assign_pointer(vsmmu->tag, tag);
 }
 
-static inline bool arm_smmu_can_nest(struct arm_smmu_device *smmu)
-{
-	return smmu->features & ARM_SMMU_FEAT_NESTING;
-}
-
+bool arm_smmu_can_nest(struct arm_smmu_device *smmu);
 void *arm_smmu_hw_info(struct device *dev, u32 *length, u32 *type);
 size_t arm_smmu_get_viommu_size(struct device *dev, unsigned int type);
 int arm_vsmmu_init(struct iommufd_viommu *viommu, struct iommu_domain *parent,
@@ -132,6 +128,9 @@ int arm_vsmmu_init(struct iommufd_viommu *viommu, struct iommu_domain *parent,
 
 bool arm_vsmmu_handle_evt(struct arm_smmu_device *smmu, u64 *evt);
 void arm_vsmmu_lost_evts(struct arm_smmu_device *smmu);
+void arm_vsmmu_note_owner(struct arm_smmu_master *master);
+struct ratelimit_state *arm_vsmmu_evt_ratelimit(struct arm_smmu_device *smmu,
+						const u64 *evt);
 
 void arm_vsmmu_start_ats(struct arm_smmu_master *master);
 void arm_vsmmu_stop_ats(struct arm_smmu_master *master);
@@ -186,6 +185,16 @@ static inline bool arm_vsmmu_handle_evt(struct arm_smmu_device *smmu, u64 *evt)
 
 static inline void arm_vsmmu_lost_evts(struct arm_smmu_device *smmu)
 {
+}
+
+static inline void arm_vsmmu_note_owner(struct arm_smmu_master *master)
+{
+}
+
+static inline struct ratelimit_state *
+arm_vsmmu_evt_ratelimit(struct arm_smmu_device *smmu, const u64 *evt)
+{
+	return NULL;
 }
 
 static inline void arm_vsmmu_start_ats(struct arm_smmu_master *master)

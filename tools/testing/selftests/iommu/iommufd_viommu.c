@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * vIOMMUs, vDEVICEs and nested HWPTs on them, against the mock IOMMU driver.
+ * vIOMMUs, vDEVICEs, nested HWPTs on them, their events and their page faults,
+ * against the mock IOMMU driver.
  *
  * First come the calls one by one with every error they can give, then what an
  * object holds and what goes away with it, then memory that faults, and in the
@@ -10,10 +11,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
+#include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <time.h>
 
@@ -106,6 +110,18 @@ static int vdevice_alloc(int fd, __u32 viommu_id, __u32 dev_id, __u64 virt_id,
 	*vdevice_id = 0;
 	return err(_test_ioctl_vdevice_alloc(fd, viommu_id, dev_id, virt_id,
 					     vdevice_id));
+}
+
+/* Page faults are read from *faults */
+static int fault_alloc(int fd, __u32 *fault_id, int *faults)
+{
+	__u32 faults_fd = -1;
+	int rc;
+
+	*fault_id = 0;
+	rc = err(_test_ioctl_fault_alloc(fd, fault_id, &faults_fd));
+	*faults = rc ? -1 : (int)faults_fd;
+	return rc;
 }
 
 /* done is how many entries the kernel says it has done, also on an error */
@@ -1003,9 +1019,10 @@ TEST_F(viommu, attach_needs_vdevice)
 TEST_F(viommu, iopf_through_viommu)
 {
 	struct iommu_hwpt_selftest data = {};
-	__u32 fault, fault_fd, nested, vdev;
+	__u32 fault, nested, vdev;
+	int fault_fd;
 
-	ASSERT_EQ(0, err(_test_ioctl_fault_alloc(self->fd, &fault, &fault_fd)));
+	ASSERT_EQ(0, fault_alloc(self->fd, &fault, &fault_fd));
 	ASSERT_EQ(0, err(_test_cmd_hwpt_alloc(self->fd, self->dev[0].id,
 					      self->viommu, fault,
 					      IOMMU_HWPT_FAULT_ID_VALID,
@@ -1831,6 +1848,1711 @@ TEST_F_TIMEOUT(viommu, vdevice_alloc_slow_answer, 100)
 }
 
 /*
+ * Events of a vIOMMU. A guest, as far as it matters to a VMM: a device that is
+ * attached through a vIOMMU, whose ID is VIRT_ID there, and a queue.
+ */
+struct guest {
+	int fd;
+	__u32 ioas;
+	struct mock dev;
+	__u32 parent;
+	__u32 viommu;
+	__u32 vdev;
+	__u32 nested;
+	__u32 queue;
+	int events;
+};
+
+/* An event as it is read, or a header alone */
+struct event {
+	struct iommufd_vevent_header header;
+	struct iommu_viommu_event_selftest data;
+};
+
+#define LOST	IOMMU_VEVENTQ_FLAG_LOST_EVENTS
+#define DEPTH	16
+/* Where another call goes on although one waits, seconds that it may take */
+#define SOON	5
+
+static int veventq_alloc(int fd, __u32 viommu_id, __u32 depth, __u32 *queue,
+			 int *events)
+{
+	__u32 events_fd = -1;
+	int rc;
+
+	*queue = 0;
+	rc = err(_test_ioctl_veventq_alloc(fd, viommu_id,
+					   IOMMU_VEVENTQ_TYPE_SELFTEST, depth,
+					   queue, &events_fd));
+	*events = rc ? -1 : (int)events_fd;
+	return rc;
+}
+
+static int trigger(int fd, __u32 dev_id)
+{
+	return err(_test_cmd_trigger_vevent(fd, dev_id, 0, 0));
+}
+
+static int trigger_some(const struct guest *guest, unsigned int num)
+{
+	int rc = 0;
+
+	while (!rc && num--)
+		rc = trigger(guest->fd, guest->dev.id);
+	return rc;
+}
+
+static int trigger_lost(const struct guest *guest)
+{
+	return err(_test_cmd_trigger_vevent(guest->fd, guest->dev.id,
+					    IOMMU_TEST_VEVENT_FLAG_LOST, 0));
+}
+
+static int set_sequence(const struct guest *guest, __u32 sequence)
+{
+	return err(_test_cmd_trigger_vevent(guest->fd, guest->dev.id,
+					    IOMMU_TEST_VEVENT_FLAG_SEQUENCE,
+					    sequence));
+}
+
+/* Return: 0 if that was read to the byte, else the errno or EPROTO */
+static int read_len(int fd, void *buf, size_t count, ssize_t len)
+{
+	ssize_t rc = read(fd, buf, count);
+
+	if (rc < 0)
+		return errno;
+	return rc == len ? 0 : EPROTO;
+}
+
+/* Is this the next one? */
+static int read_event_of(int fd, __u32 virt_id, __u32 sequence)
+{
+	struct event event = { .header.flags = ~0u };
+	int rc = read_len(fd, &event, sizeof(event), sizeof(event));
+
+	if (rc)
+		return rc;
+	return event.header.flags || event.header.sequence != sequence ||
+			       event.data.virt_id != virt_id ?
+		       EPROTO :
+		       0;
+}
+
+static int read_event(int fd, __u32 sequence)
+{
+	return read_event_of(fd, VIRT_ID, sequence);
+}
+
+static int read_lost(int fd, __u32 sequence)
+{
+	struct event event = { .data.virt_id = ~0u };
+	int rc = read_len(fd, &event, sizeof(event), sizeof(event.header));
+
+	if (rc)
+		return rc;
+	return event.header.flags != LOST ||
+			       event.header.sequence != sequence ||
+			       event.data.virt_id != ~0u ?
+		       EPROTO :
+		       0;
+}
+
+static int read_empty(int fd)
+{
+	struct event event;
+
+	return read_len(fd, &event, sizeof(event), 0);
+}
+
+/* What poll() says, for how long it takes to say it */
+static int events_of(int fd, int timeout)
+{
+	struct pollfd pollfd = { .fd = fd, .events = POLLIN | POLLPRI };
+
+	return poll(&pollfd, 1, timeout) < 0 ? -errno : pollfd.revents;
+}
+
+static int guest_init(struct guest *guest, __u32 dev_flags)
+{
+	int rc;
+
+	memset(guest, 0, sizeof(*guest));
+	guest->fd = open("/dev/iommu", O_RDWR);
+	if (guest->fd < 0)
+		return errno;
+	rc = ioas_alloc(guest->fd, &guest->ioas);
+	if (rc)
+		return rc;
+	rc = plug(guest->fd, guest->ioas, dev_flags, &guest->dev);
+	if (rc)
+		return rc;
+	rc = hwpt_alloc(guest->fd, guest->dev.id, guest->ioas,
+			IOMMU_HWPT_ALLOC_NEST_PARENT, &guest->parent);
+	if (rc)
+		return rc;
+	rc = viommu_alloc(guest->fd, guest->dev.id, guest->parent,
+			  &guest->viommu);
+	if (rc)
+		return rc;
+	rc = vdevice_alloc(guest->fd, guest->viommu, guest->dev.id, VIRT_ID,
+			   &guest->vdev);
+	if (rc)
+		return rc;
+	rc = nested_alloc(guest->fd, guest->dev.id, guest->viommu,
+			  &guest->nested);
+	if (rc)
+		return rc;
+	return attach(guest->fd, &guest->dev, guest->nested);
+}
+
+static int guest_get_queue(struct guest *guest, __u32 depth)
+{
+	return veventq_alloc(guest->fd, guest->viommu, depth, &guest->queue,
+			     &guest->events);
+}
+
+/* What a VMM with a queue does, none of which may wait for another VMM */
+static int guest_works(struct guest *guest)
+{
+	const int fd = guest->fd;
+	double start = now();
+	struct event event;
+	int rc;
+
+	rc = attach(fd, &guest->dev, guest->ioas);
+	if (!rc)
+		rc = trigger(fd, guest->dev.id) == ENOENT ? 0 : EPROTO;
+	if (!rc)
+		rc = attach(fd, &guest->dev, guest->nested);
+	if (!rc)
+		rc = trigger(fd, guest->dev.id);
+	if (!rc)
+		rc = read_len(guest->events, &event, sizeof(event),
+			      sizeof(event));
+	if (!rc)
+		rc = destroy(fd, guest->vdev);
+	if (!rc)
+		rc = vdevice_alloc(fd, guest->viommu, guest->dev.id, VIRT_ID,
+				   &guest->vdev);
+	if (!rc)
+		rc = read_empty(guest->events);
+	return rc ?: now() - start < SOON ? 0 : ETIME;
+}
+
+FIXTURE(veventq)
+{
+	struct guest guest;
+	int fd;
+};
+
+FIXTURE_SETUP(veventq)
+{
+	ASSERT_EQ(0, guest_init(&self->guest, 0));
+	self->fd = self->guest.fd;
+}
+
+FIXTURE_TEARDOWN(veventq)
+{
+	teardown_iommufd(self->guest.fd, _metadata);
+}
+
+TEST_F(veventq, numbers_and_layouts)
+{
+	EXPECT_EQ(0x3b93, IOMMU_VEVENTQ_ALLOC);
+	EXPECT_EQ(32, sizeof(struct iommu_veventq_alloc));
+	EXPECT_EQ(16, offsetof(struct iommu_veventq_alloc, veventq_depth));
+	EXPECT_EQ(28, offsetofend(struct iommu_veventq_alloc, out_veventq_fd));
+	EXPECT_EQ(0, IOMMU_VEVENTQ_TYPE_DEFAULT);
+	EXPECT_EQ(1, IOMMU_VEVENTQ_TYPE_ARM_SMMUV3);
+	EXPECT_EQ(1, IOMMU_VEVENTQ_FLAG_LOST_EVENTS);
+	EXPECT_EQ(8, sizeof(struct iommufd_vevent_header));
+	EXPECT_EQ(4, offsetof(struct iommufd_vevent_header, sequence));
+	EXPECT_EQ(32, sizeof(struct iommu_vevent_arm_smmuv3));
+	EXPECT_EQ(12, sizeof(struct event));
+	EXPECT_EQ(17, IOMMU_TEST_OP_TRIGGER_VEVENT);
+	EXPECT_EQ(16, offsetof(struct iommu_test_cmd, trigger_vevent.dev_id));
+	EXPECT_EQ(72, sizeof(struct iommu_test_cmd));
+}
+
+TEST_F(veventq, alloc_sizes)
+{
+	struct {
+		struct iommu_veventq_alloc cmd;
+		__u64 tail[2];
+	} arg;
+	const __u32 min = offsetofend(struct iommu_veventq_alloc,
+				      out_veventq_fd);
+	__u32 size;
+
+	for (size = 0; size <= sizeof(arg); size += 4) {
+		memset(&arg, 0, sizeof(arg));
+		arg.cmd.size = size;
+		arg.cmd.viommu_id = self->guest.viommu;
+		arg.cmd.type = IOMMU_VEVENTQ_TYPE_SELFTEST;
+		arg.cmd.veventq_depth = 1;
+		if (size < min) {
+			EXPECT_EQ(EINVAL,
+				  err(ioctl(self->fd, IOMMU_VEVENTQ_ALLOC,
+					    &arg)));
+			continue;
+		}
+		/* What lies behind the size does not count */
+		if (size == min)
+			arg.cmd.__reserved = 1;
+		ASSERT_EQ(0, err(ioctl(self->fd, IOMMU_VEVENTQ_ALLOC, &arg)));
+		EXPECT_EQ(FD_CLOEXEC, fcntl(arg.cmd.out_veventq_fd, F_GETFD));
+		EXPECT_EQ(0, close(arg.cmd.out_veventq_fd));
+		EXPECT_EQ(0, destroy(self->fd, arg.cmd.out_veventq_id));
+	}
+
+	arg.cmd.size = sizeof(arg);
+	arg.tail[1] = 1ULL << 63;
+	EXPECT_EQ(E2BIG, err(ioctl(self->fd, IOMMU_VEVENTQ_ALLOC, &arg)));
+}
+
+TEST_F(veventq, alloc_reserved)
+{
+	struct iommu_veventq_alloc cmd = {
+		.size = sizeof(cmd),
+		.viommu_id = self->guest.viommu,
+		.type = IOMMU_VEVENTQ_TYPE_SELFTEST,
+		.veventq_depth = 1,
+	};
+	unsigned int bit;
+
+	for (bit = 0; bit < 32; bit++) {
+		cmd.flags = 1u << bit;
+		EXPECT_EQ(EOPNOTSUPP,
+			  err(ioctl(self->fd, IOMMU_VEVENTQ_ALLOC, &cmd)));
+	}
+	cmd.flags = 0;
+	for (bit = 0; bit < 32; bit++) {
+		cmd.__reserved = 1u << bit;
+		EXPECT_EQ(EOPNOTSUPP,
+			  err(ioctl(self->fd, IOMMU_VEVENTQ_ALLOC, &cmd)));
+	}
+	cmd.__reserved = 0;
+	EXPECT_EQ(0, err(ioctl(self->fd, IOMMU_VEVENTQ_ALLOC, &cmd)));
+}
+
+static int veventq_alloc_type(int fd, __u32 viommu_id, __u32 type)
+{
+	__u32 queue, events;
+
+	return err(_test_ioctl_veventq_alloc(fd, viommu_id, type, 1, &queue,
+					     &events));
+}
+
+TEST_F(veventq, alloc_errors)
+{
+	static const __u32 depths[] = { 0, (1u << 19) + 1, 1u << 31, ~0u };
+	const struct guest *guest = &self->guest;
+	const __u32 ids[] = { 0, NO_ID, guest->ioas, guest->dev.id,
+			      guest->dev.stdev, guest->dev.hwpt, guest->parent,
+			      guest->vdev, guest->nested };
+	__u32 queue, bare, no_inv, no_inv_queue;
+	unsigned int i;
+	int events;
+
+	for (i = 0; i < ARRAY_SIZE(depths); i++)
+		EXPECT_EQ(EINVAL, veventq_alloc(self->fd, guest->viommu,
+						depths[i], &queue, &events));
+	for (i = 0; i < ARRAY_SIZE(ids); i++)
+		EXPECT_EQ(ENOENT, veventq_alloc(self->fd, ids[i], 1, &queue,
+						&events));
+	EXPECT_EQ(EOPNOTSUPP, veventq_alloc_type(self->fd, guest->viommu,
+						 IOMMU_VEVENTQ_TYPE_DEFAULT));
+	EXPECT_EQ(EOPNOTSUPP,
+		  veventq_alloc_type(self->fd, guest->viommu,
+				     IOMMU_VEVENTQ_TYPE_ARM_SMMUV3));
+	EXPECT_EQ(EOPNOTSUPP,
+		  veventq_alloc_type(self->fd, guest->viommu,
+				     IOMMU_VEVENTQ_TYPE_SELFTEST + 1));
+	/* Of several mistakes the type is the last */
+	EXPECT_EQ(ENOENT, veventq_alloc_type(self->fd, NO_ID,
+					     IOMMU_VEVENTQ_TYPE_ARM_SMMUV3));
+	EXPECT_EQ(EOPNOTSUPP, veventq_alloc_type(self->fd, NO_ID,
+						 IOMMU_VEVENTQ_TYPE_DEFAULT));
+
+	/* A vIOMMU that has no events, and one that has no other way to fail */
+	ASSERT_EQ(0, viommu_alloc_type(self->fd, guest->dev.id, guest->parent,
+				       IOMMU_VIOMMU_TYPE_SELFTEST_BARE, &bare));
+	EXPECT_EQ(EOPNOTSUPP,
+		  veventq_alloc(self->fd, bare, 1, &queue, &events));
+	ASSERT_EQ(0, viommu_alloc_type(self->fd, guest->dev.id, guest->parent,
+				       IOMMU_VIOMMU_TYPE_SELFTEST_NO_INV,
+				       &no_inv));
+	ASSERT_EQ(0, veventq_alloc(self->fd, no_inv, 1, &no_inv_queue,
+				   &events));
+	EXPECT_EQ(0, close(events));
+
+	/* Not a queue in place of a vIOMMU, nor in place of anything else */
+	EXPECT_EQ(ENOENT, veventq_alloc(self->fd, no_inv_queue, 1, &queue,
+					&events));
+	EXPECT_EQ(ENOENT, vdevice_alloc(self->fd, no_inv_queue, guest->dev.id,
+					1, &queue));
+	EXPECT_EQ(EINVAL, nested_alloc(self->fd, guest->dev.id, no_inv_queue,
+				       &queue));
+	EXPECT_EQ(EINVAL, attach(self->fd, &guest->dev, no_inv_queue));
+
+	/* Nothing is left of what failed */
+	EXPECT_EQ(0, attach(self->fd, &guest->dev, guest->ioas));
+	EXPECT_EQ(0, destroy_these(self->fd, no_inv_queue, no_inv, bare,
+				   guest->nested, guest->vdev, guest->viommu,
+				   guest->parent));
+}
+
+TEST_F(veventq, alloc_other_fd)
+{
+	struct guest other;
+	__u32 viommu, queue, id;
+	int events, none;
+
+	/* Both have made the same objects, and now it makes two more */
+	ASSERT_EQ(0, guest_init(&other, 0));
+	ASSERT_EQ(0, viommu_alloc(other.fd, other.dev.id, other.parent,
+				  &viommu));
+	ASSERT_EQ(0, veventq_alloc(other.fd, viommu, 1, &queue, &events));
+	EXPECT_EQ(ENOENT, veventq_alloc(self->fd, viommu, 1, &id, &none));
+	EXPECT_EQ(ENOENT, destroy(self->fd, queue));
+	EXPECT_EQ(0, close(events));
+	EXPECT_EQ(0, close(other.fd));
+}
+
+/* The number that the next file gets */
+static int next_fd(void)
+{
+	int fd = dup(0);
+
+	assert(fd >= 0);
+	close(fd);
+	return fd;
+}
+
+/* The ID that the next object gets */
+static __u32 next_id(int fd)
+{
+	__u32 id;
+
+	assert(!ioas_alloc(fd, &id) && !destroy(fd, id));
+	return id;
+}
+
+/* Whatever fails, and however late, leaves neither object nor file */
+TEST_F(veventq, alloc_unwritable)
+{
+	struct iommu_veventq_alloc cmd = {
+		.size = sizeof(cmd),
+		.viommu_id = self->guest.viommu,
+		.type = IOMMU_VEVENTQ_TYPE_SELFTEST,
+		.veventq_depth = 1,
+	};
+	struct iommu_veventq_alloc *p = map_guarded(8, PROT_NONE);
+	const __u32 next = next_id(self->fd);
+	const int fd = next_fd();
+	struct rlimit limit, old;
+	__u32 queue;
+	int events;
+
+	EXPECT_EQ(EFAULT, ioctl_readonly(self->fd, IOMMU_VEVENTQ_ALLOC, &cmd,
+					 sizeof(cmd)));
+	EXPECT_EQ(next, next_id(self->fd));
+	EXPECT_EQ(EOPNOTSUPP, trigger(self->fd, self->guest.dev.id));
+	EXPECT_EQ(fd, next_fd());
+
+	p->size = sizeof(*p);
+	EXPECT_EQ(EFAULT, err(ioctl(self->fd, IOMMU_VEVENTQ_ALLOC, p)));
+	EXPECT_EQ(EFAULT, err(ioctl(self->fd, IOMMU_VEVENTQ_ALLOC, NULL)));
+
+	/* There is no number left for the file */
+	ASSERT_EQ(0, getrlimit(RLIMIT_NOFILE, &old));
+	limit = (struct rlimit){ .rlim_cur = fd, .rlim_max = old.rlim_max };
+	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &limit));
+	EXPECT_EQ(EMFILE, veventq_alloc(self->fd, self->guest.viommu, 1,
+					&queue, &events));
+	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &old));
+
+	ASSERT_EQ(0, veventq_alloc(self->fd, self->guest.viommu, 1, &queue,
+				   &events));
+	EXPECT_EQ(next, queue);
+	EXPECT_EQ(fd, events);
+	/* One that exists is found out last of all */
+	EXPECT_EQ(EEXIST, veventq_alloc(self->fd, self->guest.viommu, 1,
+					&queue, &events));
+	EXPECT_EQ(fd + 1, next_fd());
+}
+
+TEST_F(veventq, one_of_a_type)
+{
+	__u32 queue[2], viommu, id;
+	int events[2], fd;
+
+	ASSERT_EQ(0, viommu_alloc(self->fd, self->guest.dev.id,
+				  self->guest.parent, &viommu));
+	ASSERT_EQ(0, veventq_alloc(self->fd, self->guest.viommu, 1, &queue[0],
+				   &events[0]));
+	EXPECT_EQ(EEXIST, veventq_alloc(self->fd, self->guest.viommu, 1, &id,
+					&fd));
+	ASSERT_EQ(0, veventq_alloc(self->fd, viommu, 1, &queue[1], &events[1]));
+	EXPECT_EQ(EEXIST, veventq_alloc(self->fd, viommu, 2, &id, &fd));
+
+	/* The one that is there has not been harmed, nor is it the other one */
+	EXPECT_EQ(0, trigger(self->fd, self->guest.dev.id));
+	EXPECT_EQ(0, read_event(events[0], 0));
+	EXPECT_EQ(0, read_empty(events[1]));
+
+	/* It is there as long as it is not destroyed, file or not */
+	EXPECT_EQ(0, close(events[0]));
+	EXPECT_EQ(EEXIST, veventq_alloc(self->fd, self->guest.viommu, 1, &id,
+					&fd));
+	EXPECT_EQ(0, trigger(self->fd, self->guest.dev.id));
+	EXPECT_EQ(0, destroy(self->fd, queue[0]));
+	EXPECT_EQ(EOPNOTSUPP, trigger(self->fd, self->guest.dev.id));
+
+	/* A new one begins anew */
+	ASSERT_EQ(0, veventq_alloc(self->fd, self->guest.viommu, 1, &queue[0],
+				   &events[0]));
+	EXPECT_EQ(0, read_empty(events[0]));
+	EXPECT_EQ(0, trigger(self->fd, self->guest.dev.id));
+	EXPECT_EQ(0, read_event(events[0], 0));
+}
+
+TEST_F(veventq, destroy_order)
+{
+	struct guest *guest = &self->guest;
+
+	ASSERT_EQ(0, guest_get_queue(guest, 2));
+	ASSERT_EQ(0, attach(self->fd, &guest->dev, guest->ioas));
+	ASSERT_EQ(0, destroy_these(self->fd, guest->nested, guest->vdev));
+
+	/* The file holds the queue, the queue holds the vIOMMU */
+	EXPECT_EQ(EBUSY, destroy(self->fd, guest->queue));
+	EXPECT_EQ(EBUSY, destroy(self->fd, guest->viommu));
+	EXPECT_EQ(0, read_empty(guest->events));
+	EXPECT_EQ(0, close(guest->events));
+	EXPECT_EQ(EBUSY, destroy(self->fd, guest->viommu));
+	EXPECT_EQ(0, destroy(self->fd, guest->queue));
+	EXPECT_EQ(ENOENT, destroy(self->fd, guest->queue));
+	EXPECT_EQ(0, destroy_these(self->fd, guest->viommu, guest->parent));
+}
+
+/* A file of a queue is good for as long as it is open, whatever is closed */
+TEST_F(veventq, close_iommufd_first)
+{
+	struct guest *guest = &self->guest;
+	int events;
+
+	ASSERT_EQ(0, guest_get_queue(guest, 2));
+	ASSERT_EQ(0, trigger_some(guest, 3));
+	events = dup(guest->events);
+	ASSERT_NE(-1, events);
+	EXPECT_EQ(0, close(guest->events));
+	EXPECT_EQ(0, close(self->fd));
+	guest->fd = -1;
+
+	EXPECT_EQ(POLLIN, events_of(events, 0));
+	EXPECT_EQ(0, read_event(events, 0));
+	EXPECT_EQ(0, read_event(events, 1));
+	EXPECT_EQ(0, read_lost(events, 2));
+	EXPECT_EQ(0, events_of(events, 0));
+	EXPECT_EQ(0, close(events));
+}
+
+/* Nor does a vIOMMU lose its queue with its last device */
+TEST_F(veventq, device_leaves)
+{
+	struct guest *guest = &self->guest;
+	struct mock dev;
+
+	ASSERT_EQ(0, guest_get_queue(guest, 2));
+	ASSERT_EQ(0, trigger(self->fd, guest->dev.id));
+	ASSERT_EQ(0, destroy(self->fd, guest->dev.stdev));
+	EXPECT_EQ(ENOENT, trigger(self->fd, guest->dev.id));
+	EXPECT_EQ(0, read_event(guest->events, 0));
+
+	ASSERT_EQ(0, plug(self->fd, guest->ioas, 0, &dev));
+	ASSERT_EQ(0, vdevice_alloc(self->fd, guest->viommu, dev.id, 5,
+				   &guest->vdev));
+	ASSERT_EQ(0, attach(self->fd, &dev, guest->nested));
+	EXPECT_EQ(0, trigger(self->fd, dev.id));
+	EXPECT_EQ(0, read_event_of(guest->events, 5, 1));
+}
+
+TEST_F(veventq, read_sizes)
+{
+	struct guest *guest = &self->guest;
+	struct event event[2];
+	size_t count;
+
+	ASSERT_EQ(0, guest_get_queue(guest, 2));
+	/* Less than a header is wrong even if there is nothing */
+	for (count = 0; count < sizeof(event[0].header); count++)
+		EXPECT_EQ(EINVAL,
+			  read_len(guest->events, event, count, 0));
+	for (; count <= sizeof(event); count++)
+		EXPECT_EQ(0, read_len(guest->events, event, count, 0));
+
+	/* Less than what is there leaves it there */
+	ASSERT_EQ(0, trigger(self->fd, guest->dev.id));
+	for (count = 0; count < sizeof(event[0]); count++) {
+		EXPECT_EQ(EINVAL, read_len(guest->events, event, count, 0));
+		EXPECT_EQ(POLLIN, events_of(guest->events, 0));
+	}
+	EXPECT_EQ(0, read_event(guest->events, 0));
+
+	/* More is not written to */
+	memset(event, 0x5a, sizeof(event));
+	ASSERT_EQ(0, trigger(self->fd, guest->dev.id));
+	EXPECT_EQ(0, read_len(guest->events, event, sizeof(event),
+			      sizeof(event[0])));
+	EXPECT_EQ(VIRT_ID, event[0].data.virt_id);
+	EXPECT_EQ(0x5a5a5a5a, event[1].header.flags);
+	EXPECT_EQ(0x5a5a5a5a, event[1].data.virt_id);
+
+	/* It is for reading in a row only */
+	EXPECT_EQ(EBADF, err(write(guest->events, event, 12) < 0));
+	EXPECT_EQ(ESPIPE, err(pread(guest->events, event, 12, 0) < 0));
+	EXPECT_EQ(ESPIPE, err(lseek(guest->events, 0, SEEK_CUR) < 0));
+}
+
+/* Whole events, as many as fit */
+TEST_F(veventq, read_several)
+{
+	struct guest *guest = &self->guest;
+	struct event event[DEPTH] = {};
+	unsigned int i;
+
+	ASSERT_EQ(0, guest_get_queue(guest, DEPTH));
+	ASSERT_EQ(0, trigger_some(guest, 5));
+	EXPECT_EQ(0, read_len(guest->events, event, 4 * sizeof(event[0]) - 1,
+			      3 * sizeof(event[0])));
+	for (i = 0; i < 3; i++) {
+		EXPECT_EQ(0, event[i].header.flags);
+		EXPECT_EQ(i, event[i].header.sequence);
+		EXPECT_EQ(VIRT_ID, event[i].data.virt_id);
+	}
+	EXPECT_EQ(0, event[3].data.virt_id);
+	EXPECT_EQ(0, read_len(guest->events, event, sizeof(event),
+			      2 * sizeof(event[0])));
+	EXPECT_EQ(3, event[0].header.sequence);
+	EXPECT_EQ(4, event[1].header.sequence);
+	EXPECT_EQ(0, read_empty(guest->events));
+
+	/* Beyond the end of the ring */
+	for (i = 5; i < 5 * DEPTH; i += DEPTH - 1) {
+		unsigned int j;
+
+		ASSERT_EQ(0, trigger_some(guest, DEPTH - 1));
+		ASSERT_EQ(0, read_len(guest->events, event, sizeof(event),
+				      (DEPTH - 1) * sizeof(event[0])));
+		for (j = 0; j < DEPTH - 1; j++)
+			EXPECT_EQ(i + j, event[j].header.sequence);
+	}
+}
+
+TEST_F(veventq, read_never_waits)
+{
+	struct guest *guest = &self->guest;
+
+	ASSERT_EQ(0, guest_get_queue(guest, 2));
+	EXPECT_EQ(O_RDONLY, fcntl(guest->events, F_GETFL) & O_ACCMODE);
+	EXPECT_EQ(0, read_empty(guest->events));
+	EXPECT_EQ(0, events_of(guest->events, 0));
+	ASSERT_EQ(0, fcntl(guest->events, F_SETFL, O_NONBLOCK));
+	EXPECT_EQ(0, read_empty(guest->events));
+	EXPECT_EQ(0, events_of(guest->events, 0));
+
+	ASSERT_EQ(0, trigger(self->fd, guest->dev.id));
+	EXPECT_EQ(POLLIN, events_of(guest->events, 0));
+	EXPECT_EQ(0, read_event(guest->events, 0));
+	EXPECT_EQ(0, events_of(guest->events, 0));
+	EXPECT_EQ(0, read_empty(guest->events));
+}
+
+struct poller {
+	pthread_t thread;
+	int fd;
+	int timeout;
+	atomic_int tid;
+	int events;
+	double took;
+};
+
+static void *poller_thread(void *arg)
+{
+	struct poller *poller = arg;
+	double start = now();
+
+	poller->tid = syscall(SYS_gettid);
+	poller->events = events_of(poller->fd, poller->timeout);
+	poller->took = now() - start;
+	return NULL;
+}
+
+/* Does the thread sleep? */
+static bool task_sleeps(int tid)
+{
+	char path[64], state = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
+	f = fopen(path, "r");
+	if (!f)
+		return false;
+	if (fscanf(f, "%*d (%*[^)]) %c", &state) != 1)
+		state = 0;
+	fclose(f);
+	return state == 'S';
+}
+
+/* Return: false if there is no way to tell, or if it is not so in time */
+static bool wait_till_asleep(const atomic_int *tid)
+{
+	double end = now() + SOON;
+
+	while (now() < end) {
+		if (*tid && task_sleeps(*tid))
+			return true;
+		usleep(1000);
+	}
+	return false;
+}
+
+static bool poller_start(struct poller *poller, int fd)
+{
+	*poller = (struct poller){ .fd = fd, .timeout = 2 * SOON * 1000 };
+	assert(!pthread_create(&poller->thread, NULL, poller_thread, poller));
+	return wait_till_asleep(&poller->tid);
+}
+
+static int poller_join(struct poller *poller)
+{
+	assert(!pthread_join(poller->thread, NULL));
+	return poller->took < SOON ? poller->events : -ETIME;
+}
+
+/* Who waits is woken, by an event as well as by one that is lost */
+TEST_F_TIMEOUT(veventq, poll_wakes, 100)
+{
+	struct guest *guest = &self->guest;
+	struct poller poller;
+
+	ASSERT_EQ(0, guest_get_queue(guest, 1));
+	ASSERT_TRUE(poller_start(&poller, guest->events));
+	ASSERT_EQ(0, trigger(self->fd, guest->dev.id));
+	EXPECT_EQ(POLLIN, poller_join(&poller));
+	EXPECT_EQ(0, read_event(guest->events, 0));
+
+	ASSERT_TRUE(poller_start(&poller, guest->events));
+	ASSERT_EQ(0, trigger_lost(guest));
+	EXPECT_EQ(POLLIN, poller_join(&poller));
+	EXPECT_EQ(0, read_lost(guest->events, 1));
+	EXPECT_EQ(0, events_of(guest->events, 0));
+}
+
+/* The loss stands at the end, and has no place that an event could have had */
+TEST_F(veventq, overflow)
+{
+	struct guest *guest = &self->guest;
+	struct event event[3];
+
+	ASSERT_EQ(0, guest_get_queue(guest, 2));
+	ASSERT_EQ(0, trigger_some(guest, 2));
+	EXPECT_EQ(0, read_len(guest->events, event, sizeof(event), 24));
+	ASSERT_EQ(0, trigger_some(guest, 3));
+	EXPECT_EQ(0, read_event(guest->events, 2));
+	EXPECT_EQ(0, read_event(guest->events, 3));
+	EXPECT_EQ(POLLIN, events_of(guest->events, 0));
+	EXPECT_EQ(EINVAL, read_len(guest->events, event, 7, 0));
+	EXPECT_EQ(POLLIN, events_of(guest->events, 0));
+	EXPECT_EQ(0, read_lost(guest->events, 4));
+	EXPECT_EQ(0, events_of(guest->events, 0));
+	EXPECT_EQ(0, read_empty(guest->events));
+
+	/* It tells how far it went, and is told with the rest if it fits */
+	ASSERT_EQ(0, trigger_some(guest, 100));
+	EXPECT_EQ(0, read_len(guest->events, event, 24 + 7, 24));
+	EXPECT_EQ(5, event[0].header.sequence);
+	EXPECT_EQ(6, event[1].header.sequence);
+	EXPECT_EQ(0, read_len(guest->events, event, 8, 8));
+	EXPECT_EQ(LOST, event[0].header.flags);
+	EXPECT_EQ(104, event[0].header.sequence);
+
+	ASSERT_EQ(0, trigger_some(guest, 4));
+	memset(event, 0, sizeof(event));
+	EXPECT_EQ(0, read_len(guest->events, event, sizeof(event), 24 + 8));
+	EXPECT_EQ(0, event[0].header.flags);
+	EXPECT_EQ(105, event[0].header.sequence);
+	EXPECT_EQ(0, event[1].header.flags);
+	EXPECT_EQ(106, event[1].header.sequence);
+	EXPECT_EQ(VIRT_ID, event[1].data.virt_id);
+	EXPECT_EQ(LOST, event[2].header.flags);
+	EXPECT_EQ(108, event[2].header.sequence);
+	EXPECT_EQ(0, event[2].data.virt_id);
+
+	/* The next one is as if nothing had been */
+	ASSERT_EQ(0, trigger_some(guest, 1));
+	EXPECT_EQ(0, read_event(guest->events, 109));
+	EXPECT_EQ(0, events_of(guest->events, 0));
+}
+
+/* A later event takes the place of the loss: the gap in the numbers tells */
+TEST_F(veventq, overflow_later_event)
+{
+	struct guest *guest = &self->guest;
+
+	ASSERT_EQ(0, guest_get_queue(guest, 2));
+	ASSERT_EQ(0, trigger_some(guest, 4));
+	EXPECT_EQ(0, read_event(guest->events, 0));
+	ASSERT_EQ(0, trigger_some(guest, 1));
+	EXPECT_EQ(0, read_event(guest->events, 1));
+	EXPECT_EQ(0, read_event(guest->events, 4));
+	EXPECT_EQ(0, events_of(guest->events, 0));
+	EXPECT_EQ(0, read_empty(guest->events));
+
+	/* And may be followed by another loss */
+	ASSERT_EQ(0, trigger_some(guest, 3));
+	EXPECT_EQ(0, read_event(guest->events, 5));
+	ASSERT_EQ(0, trigger_some(guest, 2));
+	EXPECT_EQ(0, read_event(guest->events, 6));
+	EXPECT_EQ(0, read_event(guest->events, 8));
+	EXPECT_EQ(0, read_lost(guest->events, 9));
+	EXPECT_EQ(0, read_empty(guest->events));
+}
+
+/* Events that the IOMMU itself has lost */
+TEST_F(veventq, lost_before)
+{
+	struct guest *guest = &self->guest;
+
+	ASSERT_EQ(0, guest_get_queue(guest, 2));
+	ASSERT_EQ(0, trigger_lost(guest));
+	EXPECT_EQ(POLLIN, events_of(guest->events, 0));
+	EXPECT_EQ(0, read_lost(guest->events, 0));
+	EXPECT_EQ(0, events_of(guest->events, 0));
+
+	ASSERT_EQ(0, trigger_lost(guest));
+	ASSERT_EQ(0, trigger_lost(guest));
+	EXPECT_EQ(0, read_lost(guest->events, 2));
+	EXPECT_EQ(0, read_empty(guest->events));
+
+	ASSERT_EQ(0, trigger_lost(guest));
+	ASSERT_EQ(0, trigger_some(guest, 1));
+	ASSERT_EQ(0, trigger_lost(guest));
+	EXPECT_EQ(0, read_event(guest->events, 4));
+	EXPECT_EQ(0, read_lost(guest->events, 5));
+	/* It has not taken a place */
+	ASSERT_EQ(0, trigger_lost(guest));
+	ASSERT_EQ(0, trigger_some(guest, 2));
+	EXPECT_EQ(0, read_event(guest->events, 7));
+	EXPECT_EQ(0, read_event(guest->events, 8));
+	EXPECT_EQ(0, events_of(guest->events, 0));
+
+	/* Nobody is there to be told */
+	EXPECT_EQ(0, close(guest->events));
+	EXPECT_EQ(0, destroy(self->fd, guest->queue));
+	EXPECT_EQ(0, trigger_lost(guest));
+}
+
+TEST_F(veventq, depth_one)
+{
+	struct guest *guest = &self->guest;
+	unsigned int i;
+
+	ASSERT_EQ(0, guest_get_queue(guest, 1));
+	for (i = 0; i < 6; i += 3) {
+		ASSERT_EQ(0, trigger_some(guest, 1));
+		EXPECT_EQ(0, read_event(guest->events, i));
+		ASSERT_EQ(0, trigger_some(guest, 2));
+		EXPECT_EQ(0, read_event(guest->events, i + 1));
+		EXPECT_EQ(0, read_lost(guest->events, i + 2));
+		EXPECT_EQ(0, events_of(guest->events, 0));
+	}
+}
+
+TEST_F(veventq, depth_max)
+{
+	struct guest *guest = &self->guest;
+	struct event *event;
+	unsigned int i;
+	int rc;
+
+	rc = guest_get_queue(guest, 1u << 19);
+	if (rc == ENOMEM)
+		SKIP(return, "6 MB are too much for this machine");
+	ASSERT_EQ(0, rc);
+	ASSERT_EQ(0, trigger_some(guest, 1000));
+	event = calloc(1000, sizeof(*event));
+	ASSERT_NE(NULL, event);
+	ASSERT_EQ(0, read_len(guest->events, event, 1000 * sizeof(*event),
+			      1000 * sizeof(*event)));
+	for (i = 0; i < 1000; i++)
+		ASSERT_EQ(i, event[i].header.sequence);
+	free(event);
+	EXPECT_EQ(0, read_empty(guest->events));
+}
+
+/* After INT_MAX comes 0 */
+TEST_F(veventq, sequence_wraps)
+{
+	struct guest *guest = &self->guest;
+
+	EXPECT_EQ(EOPNOTSUPP, set_sequence(guest, 0));
+	ASSERT_EQ(0, guest_get_queue(guest, 2));
+	EXPECT_EQ(EINVAL, set_sequence(guest, INT32_MAX + 1u));
+
+	ASSERT_EQ(0, set_sequence(guest, INT32_MAX));
+	ASSERT_EQ(0, trigger_some(guest, 2));
+	EXPECT_EQ(0, read_event(guest->events, INT32_MAX));
+	EXPECT_EQ(0, read_event(guest->events, 0));
+
+	/* The last one that was lost is the last one, then the first one */
+	ASSERT_EQ(0, set_sequence(guest, INT32_MAX - 2));
+	ASSERT_EQ(0, trigger_some(guest, 3));
+	EXPECT_EQ(0, read_event(guest->events, INT32_MAX - 2));
+	EXPECT_EQ(0, read_event(guest->events, INT32_MAX - 1));
+	EXPECT_EQ(0, read_lost(guest->events, INT32_MAX));
+	EXPECT_EQ(0, events_of(guest->events, 0));
+	ASSERT_EQ(0, set_sequence(guest, INT32_MAX - 1));
+	ASSERT_EQ(0, trigger_some(guest, 3));
+	EXPECT_EQ(0, read_event(guest->events, INT32_MAX - 1));
+	EXPECT_EQ(0, read_event(guest->events, INT32_MAX));
+	EXPECT_EQ(0, read_lost(guest->events, 0));
+	EXPECT_EQ(0, events_of(guest->events, 0));
+}
+
+TEST_F(veventq, trigger_errors)
+{
+	struct guest *guest = &self->guest;
+	__u32 direct, viommu, nested;
+	struct mock dev;
+
+	EXPECT_EQ(EOPNOTSUPP, trigger(self->fd, guest->dev.id));
+	ASSERT_EQ(0, guest_get_queue(guest, 1));
+	EXPECT_EQ(ENOENT, trigger(self->fd, NO_ID));
+	EXPECT_EQ(ENOENT, trigger(self->fd, guest->dev.stdev));
+	EXPECT_EQ(ENOENT, trigger(self->fd, guest->vdev));
+	EXPECT_EQ(EOPNOTSUPP, err(_test_cmd_trigger_vevent(self->fd,
+							   guest->dev.id,
+							   1u << 31, 0)));
+
+	/* Not attached through a vIOMMU */
+	ASSERT_EQ(0, nested_alloc(self->fd, guest->dev.id, guest->parent,
+				  &direct));
+	ASSERT_EQ(0, attach(self->fd, &guest->dev, direct));
+	EXPECT_EQ(ENOENT, trigger(self->fd, guest->dev.id));
+	ASSERT_EQ(0, attach(self->fd, &guest->dev, guest->parent));
+	EXPECT_EQ(ENOENT, trigger(self->fd, guest->dev.id));
+	ASSERT_EQ(0, attach(self->fd, &guest->dev, guest->nested));
+
+	/* Its vDEVICE is another vIOMMU's, who has nothing to do with it */
+	ASSERT_EQ(0, viommu_alloc(self->fd, guest->dev.id, guest->parent,
+				  &viommu));
+	ASSERT_EQ(0, destroy(self->fd, guest->vdev));
+	EXPECT_EQ(ENOENT, trigger(self->fd, guest->dev.id));
+	ASSERT_EQ(0, vdevice_alloc(self->fd, viommu, guest->dev.id, VIRT_ID,
+				   &guest->vdev));
+	EXPECT_EQ(ENOENT, trigger(self->fd, guest->dev.id));
+	EXPECT_EQ(0, read_empty(guest->events));
+
+	/* There it has no queue */
+	ASSERT_EQ(0, nested_alloc(self->fd, guest->dev.id, viommu, &nested));
+	ASSERT_EQ(0, attach(self->fd, &guest->dev, nested));
+	EXPECT_EQ(EOPNOTSUPP, trigger(self->fd, guest->dev.id));
+	EXPECT_EQ(0, read_empty(guest->events));
+
+	/* Without a vDEVICE at all, or with one that no event can name */
+	ASSERT_EQ(0, plug(self->fd, guest->ioas, 0, &dev));
+	EXPECT_EQ(ENOENT, trigger(self->fd, dev.id));
+	if (sizeof(long) == 8) {
+		ASSERT_EQ(0, vdevice_alloc(self->fd, guest->viommu, dev.id,
+					   1ULL << 32, &guest->vdev));
+		ASSERT_EQ(0, attach(self->fd, &dev, guest->nested));
+		EXPECT_EQ(ERANGE, trigger(self->fd, dev.id));
+	}
+	EXPECT_EQ(0, read_empty(guest->events));
+}
+
+/* Each to its own, and by its own name */
+TEST_F(veventq, two_guests)
+{
+	struct guest *guest = &self->guest;
+	struct guest other;
+	struct mock dev;
+	__u32 vdev;
+
+	ASSERT_EQ(0, guest_init(&other, MOCK_FLAGS_DEVICE_IOMMU2));
+	ASSERT_EQ(0, guest_get_queue(&other, 4));
+	ASSERT_EQ(0, guest_get_queue(guest, 4));
+	ASSERT_EQ(0, plug(self->fd, guest->ioas, 0, &dev));
+	ASSERT_EQ(0, vdevice_alloc(self->fd, guest->viommu, dev.id, 0, &vdev));
+	ASSERT_EQ(0, attach(self->fd, &dev, guest->nested));
+
+	ASSERT_EQ(0, trigger(self->fd, dev.id));
+	ASSERT_EQ(0, trigger(other.fd, other.dev.id));
+	ASSERT_EQ(0, trigger(self->fd, guest->dev.id));
+	EXPECT_EQ(0, read_event_of(guest->events, 0, 0));
+	EXPECT_EQ(0, read_event_of(guest->events, VIRT_ID, 1));
+	EXPECT_EQ(0, read_empty(guest->events));
+	EXPECT_EQ(0, read_event(other.events, 0));
+	EXPECT_EQ(0, read_empty(other.events));
+	EXPECT_EQ(0, close(other.events));
+	EXPECT_EQ(0, close(other.fd));
+}
+
+/* The vDEVICE of now, however long the attachment is there (H9) */
+TEST_F(veventq, vdevice_changes)
+{
+	struct guest *guest = &self->guest;
+
+	ASSERT_EQ(0, guest_get_queue(guest, DEPTH));
+	ASSERT_EQ(0, trigger(self->fd, guest->dev.id));
+	ASSERT_EQ(0, destroy(self->fd, guest->vdev));
+	EXPECT_EQ(ENOENT, trigger(self->fd, guest->dev.id));
+	ASSERT_EQ(0, vdevice_alloc(self->fd, guest->viommu, guest->dev.id,
+				   VIRT_ID + 1, &guest->vdev));
+	EXPECT_EQ(0, trigger(self->fd, guest->dev.id));
+
+	/* What was before is as it was, and a refusal has not been an event */
+	EXPECT_EQ(0, read_event_of(guest->events, VIRT_ID, 0));
+	EXPECT_EQ(0, read_event_of(guest->events, VIRT_ID + 1, 1));
+	EXPECT_EQ(0, read_empty(guest->events));
+}
+
+/* What could not be handed over is still there */
+TEST_F(veventq, read_unwritable)
+{
+	struct guest *guest = &self->guest;
+	struct event *event = map_guarded(sizeof(*event) + 4, PROT_READ);
+
+	ASSERT_EQ(0, guest_get_queue(guest, 2));
+	ASSERT_EQ(0, trigger_some(guest, 3));
+	EXPECT_EQ(EFAULT, read_len(guest->events, map_guarded(0, PROT_NONE),
+				   12, 0));
+	EXPECT_EQ(EFAULT, read_len(guest->events, event + 1, 12, 0));
+	EXPECT_EQ(POLLIN, events_of(guest->events, 0));
+
+	/* The first one fits, the second one crosses the end */
+	EXPECT_EQ(0, read_len(guest->events, event, 36, 12));
+	EXPECT_EQ(0, event->header.sequence);
+	EXPECT_EQ(EFAULT, read_len(guest->events, event + 1, 12, 0));
+	EXPECT_EQ(0, read_event(guest->events, 1));
+
+	/* A loss is no exception */
+	EXPECT_EQ(EFAULT, read_len(guest->events, event + 1, 12, 0));
+	EXPECT_EQ(POLLIN, events_of(guest->events, 0));
+	EXPECT_EQ(0, read_lost(guest->events, 2));
+	EXPECT_EQ(0, read_empty(guest->events));
+}
+
+#define MANY_EVENTS	3000
+
+struct reader {
+	pthread_t thread;
+	int fd;
+	atomic_bool *stop;
+	unsigned int *seen;
+	unsigned int got;
+	unsigned int bad;
+};
+
+static void *reader_thread(void *arg)
+{
+	struct reader *reader = arg;
+	struct event event[3];
+	long last = -1;
+	bool stopped;
+	ssize_t rc;
+	int i;
+
+	do {
+		/* In this order: all events are there if it says so */
+		stopped = *reader->stop;
+		rc = read(reader->fd, event, sizeof(event));
+		if (rc < 0 || rc % sizeof(event[0])) {
+			reader->bad++;
+			break;
+		}
+		for (i = 0; i < (int)(rc / sizeof(event[0])); i++) {
+			/* In order for each of the readers */
+			if (event[i].header.flags ||
+			    event[i].header.sequence >= MANY_EVENTS ||
+			    event[i].header.sequence <= last) {
+				reader->bad++;
+				continue;
+			}
+			last = event[i].header.sequence;
+			__atomic_fetch_add(&reader->seen[last], 1,
+					   __ATOMIC_RELAXED);
+			reader->got++;
+		}
+	} while (rc || !stopped);
+	return NULL;
+}
+
+/* Each event is for one of them, and none is for both (H11) */
+TEST_F_TIMEOUT(veventq, two_readers, 100)
+{
+	static unsigned int seen[MANY_EVENTS];
+	struct guest *guest = &self->guest;
+	atomic_bool stop = false;
+	struct reader readers[2];
+	unsigned int i;
+
+	ASSERT_EQ(0, guest_get_queue(guest, MANY_EVENTS));
+	for (i = 0; i < 2; i++) {
+		readers[i] = (struct reader){
+			.fd = guest->events,
+			.stop = &stop,
+			.seen = seen,
+		};
+		ASSERT_EQ(0, pthread_create(&readers[i].thread, NULL,
+					    reader_thread, &readers[i]));
+	}
+	EXPECT_EQ(0, trigger_some(guest, MANY_EVENTS));
+	stop = true;
+	for (i = 0; i < 2; i++) {
+		ASSERT_EQ(0, pthread_join(readers[i].thread, NULL));
+		EXPECT_EQ(0, readers[i].bad);
+	}
+	for (i = 0; i < MANY_EVENTS; i++)
+		ASSERT_EQ(1, seen[i]);
+	/* Else there was but one */
+	TH_LOG("%u and %u events", readers[0].got, readers[1].got);
+	EXPECT_EQ(MANY_EVENTS, readers[0].got + readers[1].got);
+}
+
+/* A read() in a thread of its own */
+struct reading {
+	pthread_t thread;
+	int fd;
+	void *buf;
+	size_t count;
+	atomic_int tid;
+	ssize_t rc;
+};
+
+static void *reading_thread(void *arg)
+{
+	struct reading *reading = arg;
+
+	reading->tid = syscall(SYS_gettid);
+	reading->rc = read(reading->fd, reading->buf, reading->count);
+	if (reading->rc < 0)
+		reading->rc = -errno;
+	return NULL;
+}
+
+static void reading_start(struct reading *reading, int fd, void *buf,
+			  size_t count)
+{
+	*reading = (struct reading){ .fd = fd, .buf = buf, .count = count };
+	assert(!pthread_create(&reading->thread, NULL, reading_thread,
+			       reading));
+}
+
+static ssize_t reading_join(struct reading *reading)
+{
+	assert(!pthread_join(reading->thread, NULL));
+	return reading->rc;
+}
+
+/*
+ * A VMM lets the kernel wait for the page that the answer goes to. Nobody else
+ * may have to wait with it, not even another thread of the same VMM (H3).
+ */
+TEST_F_TIMEOUT(veventq, alloc_slow_answer, 100)
+{
+	const __u32 next = next_id(self->fd);
+	struct guest *guest = &self->guest;
+	struct iommu_veventq_alloc *cmd;
+	struct slow_page slow;
+	struct guest other;
+	struct call call;
+	double start;
+
+	ASSERT_EQ(0, guest_init(&other, 0));
+	ASSERT_EQ(0, guest_get_queue(&other, 4));
+	if (slow_page_init(&slow, true))
+		SKIP(return, "no userfaultfd: %s", strerror(errno));
+	cmd = slow.page;
+	*cmd = (struct iommu_veventq_alloc){
+		.size = sizeof(*cmd),
+		.viommu_id = guest->viommu,
+		.type = IOMMU_VEVENTQ_TYPE_SELFTEST,
+		.veventq_depth = 2,
+	};
+	slow_page_protect(&slow);
+	call_start(&call, self->fd, IOMMU_VEVENTQ_ALLOC, cmd);
+	slow_page_wait(&slow);
+
+	EXPECT_EQ(0, guest_works(&other));
+	/* There is no queue yet, for nobody and by no name */
+	start = now();
+	EXPECT_EQ(EOPNOTSUPP, trigger(self->fd, guest->dev.id));
+	EXPECT_EQ(ENOENT, destroy(self->fd, next));
+	EXPECT_NE(next, next_id(self->fd));
+	EXPECT_EQ(EBADF, err(fcntl(next_fd() - 1, F_GETFD) < 0));
+	/* So who is faster gets it */
+	ASSERT_EQ(0, guest_get_queue(guest, 1));
+	EXPECT_EQ(0, guest_works(guest));
+	EXPECT_LT(now() - start, SOON);
+
+	slow_page_provide(&slow);
+	EXPECT_EQ(EEXIST, call_join(&call));
+	EXPECT_EQ(0, guest_works(guest));
+	EXPECT_EQ(0, close(other.events));
+	EXPECT_EQ(0, close(other.fd));
+}
+
+/* The same before it has begun, and with a success in the end */
+TEST_F_TIMEOUT(veventq, alloc_slow_struct, 100)
+{
+	struct guest *guest = &self->guest;
+	struct slow_page slow;
+	struct guest other;
+	struct call call;
+
+	ASSERT_EQ(0, guest_init(&other, 0));
+	ASSERT_EQ(0, guest_get_queue(&other, 4));
+	if (slow_page_init(&slow, false))
+		SKIP(return, "no userfaultfd: %s", strerror(errno));
+	call_start(&call, self->fd, IOMMU_VEVENTQ_ALLOC, slow.page);
+	slow_page_wait(&slow);
+	EXPECT_EQ(0, guest_works(&other));
+	ASSERT_EQ(0, guest_get_queue(guest, 1));
+	EXPECT_EQ(0, guest_works(guest));
+	/* All of it is 0, the size as well */
+	slow_page_provide(&slow);
+	EXPECT_EQ(EINVAL, call_join(&call));
+	EXPECT_EQ(0, close(other.events));
+	EXPECT_EQ(0, close(other.fd));
+}
+
+static void catch_signal(int sig)
+{
+}
+
+TEST_F_TIMEOUT(veventq, read_slow, 100)
+{
+	struct sigaction action = { .sa_handler = catch_signal };
+	struct guest *guest = &self->guest;
+	struct reading reading, second;
+	struct event *event, buf;
+	struct slow_page slow;
+	struct guest other;
+	double start;
+
+	ASSERT_EQ(0, guest_init(&other, 0));
+	ASSERT_EQ(0, guest_get_queue(&other, 4));
+	ASSERT_EQ(0, guest_get_queue(guest, 2));
+	ASSERT_EQ(0, trigger(self->fd, guest->dev.id));
+	if (slow_page_init(&slow, false))
+		SKIP(return, "no userfaultfd: %s", strerror(errno));
+	event = slow.page;
+	reading_start(&reading, guest->events, event, 2 * sizeof(*event));
+	slow_page_wait(&slow);
+
+	start = now();
+	EXPECT_EQ(0, guest_works(&other));
+	EXPECT_EQ(POLLIN, events_of(guest->events, 0));
+	EXPECT_EQ(0, trigger_some(guest, 2));
+	EXPECT_EQ(0, attach(self->fd, &guest->dev, guest->ioas));
+	EXPECT_EQ(0, attach(self->fd, &guest->dev, guest->nested));
+	EXPECT_EQ(0, destroy(self->fd, guest->vdev));
+	EXPECT_EQ(0, vdevice_alloc(self->fd, guest->viommu, guest->dev.id,
+				   VIRT_ID + 1, &guest->vdev));
+	EXPECT_EQ(EBUSY, destroy(self->fd, guest->queue));
+	EXPECT_LT(now() - start, SOON);
+
+	/* Only who wants the same has to wait, and need not be patient */
+	ASSERT_EQ(0, sigaction(SIGUSR1, &action, NULL));
+	reading_start(&second, guest->events, &buf, sizeof(buf));
+	EXPECT_TRUE(wait_till_asleep(&second.tid));
+	EXPECT_EQ(0, pthread_kill(second.thread, SIGUSR1));
+	EXPECT_EQ(-EINTR, reading_join(&second));
+
+	/* Its event is the one that it was, though the queue is full since */
+	slow_page_provide(&slow);
+	EXPECT_EQ(2 * sizeof(*event), reading_join(&reading));
+	EXPECT_EQ(0, event[0].header.sequence);
+	EXPECT_EQ(VIRT_ID, event[0].data.virt_id);
+	EXPECT_EQ(1, event[1].header.sequence);
+	EXPECT_EQ(0, read_lost(guest->events, 2));
+	EXPECT_EQ(0, trigger(self->fd, guest->dev.id));
+	EXPECT_EQ(0, read_event_of(guest->events, VIRT_ID + 1, 3));
+	EXPECT_EQ(0, close(other.events));
+	EXPECT_EQ(0, close(other.fd));
+}
+
+/* What is told of a loss is what has been told when there was no more of it */
+TEST_F_TIMEOUT(veventq, read_lost_slow, 100)
+{
+	struct guest *guest = &self->guest;
+	struct iommufd_vevent_header *header;
+	struct reading reading;
+	struct slow_page slow;
+
+	ASSERT_EQ(0, guest_get_queue(guest, 1));
+	ASSERT_EQ(0, trigger_lost(guest));
+	if (slow_page_init(&slow, false))
+		SKIP(return, "no userfaultfd: %s", strerror(errno));
+	header = slow.page;
+	reading_start(&reading, guest->events, header, sizeof(*header));
+	slow_page_wait(&slow);
+	ASSERT_EQ(0, trigger_lost(guest));
+	slow_page_provide(&slow);
+	EXPECT_EQ(sizeof(*header), reading_join(&reading));
+	EXPECT_EQ(LOST, header->flags);
+	EXPECT_EQ(0, header->sequence);
+	/* The second loss has not been told yet */
+	EXPECT_EQ(POLLIN, events_of(guest->events, 0));
+	EXPECT_EQ(0, read_lost(guest->events, 1));
+	EXPECT_EQ(0, events_of(guest->events, 0));
+}
+
+/*
+ * Page faults below a nested HWPT: whatever PASID they have, they are the
+ * guest's, for the table of PASIDs is.
+ */
+FIXTURE(iopf)
+{
+	struct guest guest;
+	int fd;
+	__u32 dev;
+	/* What nested HWPTs are made on */
+	__u32 on;
+	__u32 fault[2];
+	__u32 nested[2];
+	int faults[2];
+};
+
+FIXTURE_VARIANT(iopf)
+{
+	bool on_viommu;
+};
+
+FIXTURE_VARIANT_ADD(iopf, viommu)
+{
+	.on_viommu = true,
+};
+
+FIXTURE_VARIANT_ADD(iopf, parent)
+{
+};
+
+static int nested_alloc_fault(int fd, __u32 dev_id, __u32 pt_id, __u32 fault_id,
+			      __u32 *hwpt_id)
+{
+	struct iommu_hwpt_selftest data = { .iotlb = IOMMU_TEST_IOTLB_DEFAULT };
+
+	*hwpt_id = 0;
+	return err(_test_cmd_hwpt_alloc(fd, dev_id, pt_id, fault_id,
+					IOMMU_HWPT_FAULT_ID_VALID, hwpt_id,
+					IOMMU_HWPT_DATA_SELFTEST, &data,
+					sizeof(data)));
+}
+
+FIXTURE_SETUP(iopf)
+{
+	int i;
+
+	ASSERT_EQ(0, guest_init(&self->guest, 0));
+	self->fd = self->guest.fd;
+	self->dev = self->guest.dev.id;
+	self->on = variant->on_viommu ? self->guest.viommu : self->guest.parent;
+	for (i = 0; i < 2; i++) {
+		ASSERT_EQ(0, fault_alloc(self->fd, &self->fault[i],
+					 &self->faults[i]));
+		ASSERT_EQ(0, nested_alloc_fault(self->fd, self->dev, self->on,
+						self->fault[i],
+						&self->nested[i]));
+	}
+	ASSERT_EQ(0, attach(self->fd, &self->guest.dev, self->nested[0]));
+}
+
+FIXTURE_TEARDOWN(iopf)
+{
+	close(self->faults[0]);
+	close(self->faults[1]);
+	teardown_iommufd(self->guest.fd, _metadata);
+}
+
+#define FAULT_ADDR	0x123456789000ULL
+
+static int fault(int fd, __u32 dev_id, __u32 pasid, __u32 grpid)
+{
+	struct iommu_test_cmd cmd = {
+		.size = sizeof(cmd),
+		.op = IOMMU_TEST_OP_TRIGGER_IOPF,
+		.trigger_iopf = {
+			.dev_id = dev_id,
+			.pasid = pasid,
+			.grpid = grpid,
+			.perm = IOMMU_PGFAULT_PERM_WRITE,
+			.addr = FAULT_ADDR,
+		},
+	};
+
+	return err(ioctl(fd, _IOMMU_TEST_CMD(IOMMU_TEST_OP_TRIGGER_IOPF),
+			 &cmd));
+}
+
+/* Is that what the device knows of its faults? */
+static bool faults_are(int fd, __u32 dev_id, __u32 pending, __u32 success,
+		       __u32 invalid)
+{
+	struct iommu_test_cmd cmd = {
+		.size = sizeof(cmd),
+		.op = IOMMU_TEST_OP_DEV_GET_IOPF,
+		.id = dev_id,
+	};
+
+	if (ioctl(fd, _IOMMU_TEST_CMD(IOMMU_TEST_OP_DEV_GET_IOPF), &cmd))
+		return false;
+	if (cmd.dev_get_iopf.out_pending == pending &&
+	    cmd.dev_get_iopf.out_success == success &&
+	    cmd.dev_get_iopf.out_invalid == invalid)
+		return true;
+	printf("# pending %u success %u invalid %u\n",
+	       cmd.dev_get_iopf.out_pending, cmd.dev_get_iopf.out_success,
+	       cmd.dev_get_iopf.out_invalid);
+	return false;
+}
+
+/* Return: 0 if this is the next fault, else the errno or EPROTO */
+static int read_fault(int fd, __u32 dev_id, __u32 pasid, __u32 grpid,
+		      __u32 *cookie)
+{
+	const __u32 flags = IOMMU_PGFAULT_FLAGS_LAST_PAGE |
+			    (pasid ? IOMMU_PGFAULT_FLAGS_PASID_VALID : 0);
+	struct iommu_hwpt_pgfault fault = {};
+	int rc = read_len(fd, &fault, sizeof(fault), sizeof(fault));
+
+	if (rc)
+		return rc;
+	*cookie = fault.cookie;
+	return fault.flags == flags && fault.dev_id == dev_id &&
+			       fault.pasid == pasid && fault.grpid == grpid &&
+			       fault.perm == IOMMU_PGFAULT_PERM_WRITE &&
+			       fault.addr == FAULT_ADDR && !fault.length ?
+		       0 :
+		       EPROTO;
+}
+
+static int answer(int fd, __u32 cookie, __u32 code)
+{
+	struct iommu_hwpt_page_response response = {
+		.cookie = cookie,
+		.code = code,
+	};
+
+	return err(write(fd, &response, sizeof(response)) !=
+		   sizeof(response));
+}
+
+TEST_F(iopf, pasids)
+{
+	static const __u32 pasids[] = { 0, 1, 5, (1u << MOCK_PASID_WIDTH) - 1 };
+	__u32 cookie[ARRAY_SIZE(pasids)];
+	unsigned int i;
+
+	EXPECT_EQ(POLLOUT, events_of(self->faults[0], 0) | POLLOUT);
+	for (i = 0; i < ARRAY_SIZE(pasids); i++)
+		EXPECT_EQ(0, fault(self->fd, self->dev, pasids[i], i + 3));
+	EXPECT_TRUE(faults_are(self->fd, self->dev, 4, 0, 0));
+	EXPECT_EQ(POLLIN, events_of(self->faults[0], 0));
+	for (i = 0; i < ARRAY_SIZE(pasids); i++)
+		EXPECT_EQ(0, read_fault(self->faults[0], self->dev, pasids[i],
+					i + 3, &cookie[i]));
+	EXPECT_EQ(0, events_of(self->faults[0], 0));
+	EXPECT_EQ(0, events_of(self->faults[1], 0));
+
+	/* In any order */
+	for (i = ARRAY_SIZE(pasids); i--;)
+		EXPECT_EQ(0, answer(self->faults[0], cookie[i],
+				    i & 1 ? IOMMUFD_PAGE_RESP_SUCCESS :
+					    IOMMUFD_PAGE_RESP_INVALID));
+	EXPECT_TRUE(faults_are(self->fd, self->dev, 0, 2, 2));
+	EXPECT_EQ(EINVAL, answer(self->faults[0], cookie[0],
+				 IOMMUFD_PAGE_RESP_SUCCESS));
+}
+
+/* Where no HWPT takes them, the device does not have to wait for an answer */
+TEST_F(iopf, nobody_takes_them)
+{
+	/* A nested HWPT without a fault queue */
+	ASSERT_EQ(0, attach(self->fd, &self->guest.dev, self->guest.nested));
+	EXPECT_EQ(0, fault(self->fd, self->dev, 1, 1));
+	EXPECT_EQ(0, fault(self->fd, self->dev, 0, 1));
+	EXPECT_TRUE(faults_are(self->fd, self->dev, 0, 0, 2));
+
+	/* The table of PASIDs of a paging HWPT is not the guest's */
+	ASSERT_EQ(0, attach(self->fd, &self->guest.dev, self->guest.parent));
+	EXPECT_EQ(0, fault(self->fd, self->dev, 1, 1));
+	EXPECT_EQ(0, fault(self->fd, self->dev, 0, 1));
+	EXPECT_TRUE(faults_are(self->fd, self->dev, 0, 0, 4));
+	EXPECT_EQ(0, events_of(self->faults[0], 0));
+
+	/* And back */
+	ASSERT_EQ(0, attach(self->fd, &self->guest.dev, self->nested[0]));
+	EXPECT_EQ(0, fault(self->fd, self->dev, 1, 1));
+	EXPECT_TRUE(faults_are(self->fd, self->dev, 1, 0, 4));
+}
+
+/* Some that were read and some that were not; the device is told anyway */
+static int leave_faults(int fd, __u32 dev_id, int faults_fd, __u32 *cookie)
+{
+	unsigned int i;
+	int rc = 0;
+
+	for (i = 0; !rc && i < 4; i++)
+		rc = fault(fd, dev_id, i & 1, i);
+	for (i = 0; !rc && i < 2; i++)
+		rc = read_fault(faults_fd, dev_id, i & 1, i, cookie);
+	return rc;
+}
+
+TEST_F(iopf, detach_answers)
+{
+	__u32 cookie;
+
+	ASSERT_EQ(0, leave_faults(self->fd, self->dev, self->faults[0],
+				  &cookie));
+	EXPECT_TRUE(faults_are(self->fd, self->dev, 4, 0, 0));
+	EXPECT_EQ(EBUSY, destroy(self->fd, self->nested[0]));
+	ASSERT_EQ(0, attach(self->fd, &self->guest.dev, self->guest.ioas));
+	EXPECT_TRUE(faults_are(self->fd, self->dev, 0, 0, 4));
+	EXPECT_EQ(0, events_of(self->faults[0], 0));
+	EXPECT_EQ(EINVAL, answer(self->faults[0], cookie,
+				 IOMMUFD_PAGE_RESP_SUCCESS));
+	EXPECT_TRUE(faults_are(self->fd, self->dev, 0, 0, 4));
+
+	/* The queue is held by its file and by the HWPT */
+	EXPECT_EQ(EBUSY, destroy(self->fd, self->fault[0]));
+	EXPECT_EQ(0, destroy(self->fd, self->nested[0]));
+	EXPECT_EQ(EBUSY, destroy(self->fd, self->fault[0]));
+	EXPECT_EQ(0, close(self->faults[0]));
+	EXPECT_EQ(0, destroy(self->fd, self->fault[0]));
+}
+
+TEST_F(iopf, unplug_answers)
+{
+	__u32 cookie;
+
+	ASSERT_EQ(0, leave_faults(self->fd, self->dev, self->faults[0],
+				  &cookie));
+	ASSERT_EQ(0, destroy(self->fd, self->guest.dev.stdev));
+	EXPECT_EQ(0, events_of(self->faults[0], 0));
+	EXPECT_EQ(EINVAL, answer(self->faults[0], cookie,
+				 IOMMUFD_PAGE_RESP_SUCCESS));
+	EXPECT_EQ(0, destroy(self->fd, self->nested[0]));
+}
+
+/* From one HWPT with a queue to another one, with that or with another queue */
+TEST_F(iopf, replace_answers)
+{
+	__u32 cookie[2], same, old;
+
+	ASSERT_EQ(0, leave_faults(self->fd, self->dev, self->faults[0], &old));
+	ASSERT_EQ(0, attach(self->fd, &self->guest.dev, self->nested[1]));
+	EXPECT_TRUE(faults_are(self->fd, self->dev, 0, 0, 4));
+	EXPECT_EQ(0, fault(self->fd, self->dev, 3, 9));
+	EXPECT_EQ(0, events_of(self->faults[0], 0));
+	EXPECT_EQ(0, read_fault(self->faults[1], self->dev, 3, 9, &cookie[0]));
+	EXPECT_EQ(0, answer(self->faults[1], cookie[0],
+			    IOMMUFD_PAGE_RESP_SUCCESS));
+	EXPECT_TRUE(faults_are(self->fd, self->dev, 0, 1, 4));
+
+	ASSERT_EQ(0, nested_alloc_fault(self->fd, self->dev, self->on,
+					self->fault[1], &same));
+	EXPECT_EQ(0, fault(self->fd, self->dev, 3, 10));
+	EXPECT_EQ(0, read_fault(self->faults[1], self->dev, 3, 10,
+				&cookie[0]));
+	ASSERT_EQ(0, attach(self->fd, &self->guest.dev, same));
+	EXPECT_TRUE(faults_are(self->fd, self->dev, 0, 1, 5));
+	EXPECT_EQ(0, fault(self->fd, self->dev, 3, 11));
+	EXPECT_EQ(0, read_fault(self->faults[1], self->dev, 3, 11,
+				&cookie[1]));
+	EXPECT_EQ(0, answer(self->faults[1], cookie[1],
+			    IOMMUFD_PAGE_RESP_SUCCESS));
+	EXPECT_TRUE(faults_are(self->fd, self->dev, 0, 2, 5));
+}
+
+/* A replace that fails is not one: what waits can still be answered */
+TEST_F(iopf, failed_replace_keeps)
+{
+	__u32 viommu, nested, cookie;
+
+	ASSERT_EQ(0, viommu_alloc(self->fd, self->dev, self->guest.parent,
+				  &viommu));
+	ASSERT_EQ(0, nested_alloc_fault(self->fd, self->dev, viommu,
+					self->fault[1], &nested));
+	EXPECT_EQ(0, fault(self->fd, self->dev, 1, 1));
+	EXPECT_EQ(0, fault(self->fd, self->dev, 1, 2));
+	EXPECT_EQ(0, read_fault(self->faults[0], self->dev, 1, 1, &cookie));
+	EXPECT_EQ(ENOENT, attach(self->fd, &self->guest.dev, nested));
+	EXPECT_TRUE(faults_are(self->fd, self->dev, 2, 0, 0));
+	EXPECT_EQ(0, answer(self->faults[0], cookie,
+			    IOMMUFD_PAGE_RESP_SUCCESS));
+	EXPECT_EQ(0, read_fault(self->faults[0], self->dev, 1, 2, &cookie));
+	EXPECT_EQ(0, answer(self->faults[0], cookie,
+			    IOMMUFD_PAGE_RESP_SUCCESS));
+	EXPECT_EQ(0, fault(self->fd, self->dev, 1, 3));
+	EXPECT_EQ(0, read_fault(self->faults[0], self->dev, 1, 3, &cookie));
+	EXPECT_TRUE(faults_are(self->fd, self->dev, 1, 2, 0));
+}
+
+/* Without the file nobody can answer: the next detach does */
+TEST_F(iopf, close_file)
+{
+	__u32 cookie;
+
+	ASSERT_EQ(0, leave_faults(self->fd, self->dev, self->faults[0],
+				  &cookie));
+	EXPECT_EQ(0, close(self->faults[0]));
+	EXPECT_EQ(0, fault(self->fd, self->dev, 1, 5));
+	EXPECT_EQ(EBUSY, destroy(self->fd, self->fault[0]));
+	ASSERT_EQ(0, attach(self->fd, &self->guest.dev, self->nested[1]));
+	EXPECT_TRUE(faults_are(self->fd, self->dev, 0, 0, 5));
+	EXPECT_EQ(0, destroy_these(self->fd, self->nested[0], self->fault[0]));
+}
+
+/* The end of everything comes with the last file, whichever that is */
+TEST_F(iopf, close_iommufd_first)
+{
+	__u32 cookie;
+
+	ASSERT_EQ(0, leave_faults(self->fd, self->dev, self->faults[0],
+				  &cookie));
+	EXPECT_EQ(0, close(self->fd));
+	self->guest.fd = -1;
+	EXPECT_EQ(POLLIN, events_of(self->faults[0], 0));
+	EXPECT_EQ(0, answer(self->faults[0], cookie,
+			    IOMMUFD_PAGE_RESP_SUCCESS));
+	EXPECT_EQ(0, read_fault(self->faults[0], self->dev, 0, 2, &cookie));
+}
+
+/* The ID in the VM is not what page faults are about */
+TEST_F(iopf, without_vdevice)
+{
+	__u32 cookie;
+
+	ASSERT_EQ(0, destroy(self->fd, self->guest.vdev));
+	EXPECT_EQ(0, fault(self->fd, self->dev, 2, 1));
+	EXPECT_EQ(0, read_fault(self->faults[0], self->dev, 2, 1, &cookie));
+	EXPECT_EQ(0, answer(self->faults[0], cookie,
+			    IOMMUFD_PAGE_RESP_SUCCESS));
+	EXPECT_TRUE(faults_are(self->fd, self->dev, 0, 1, 0));
+}
+
+/* A VMM that does not take its faults stops nobody but itself (H3) */
+TEST_F_TIMEOUT(iopf, read_slow, 100)
+{
+	struct iommu_hwpt_pgfault *got;
+	struct reading reading;
+	struct slow_page slow;
+	struct guest other;
+	__u32 cookie, id, nested;
+	int other_faults;
+	double start;
+
+	ASSERT_EQ(0, guest_init(&other, 0));
+	ASSERT_EQ(0, guest_get_queue(&other, 4));
+	ASSERT_EQ(0, fault_alloc(other.fd, &id, &other_faults));
+	ASSERT_EQ(0, nested_alloc_fault(other.fd, other.dev.id, other.viommu,
+					id, &nested));
+	if (slow_page_init(&slow, false))
+		SKIP(return, "no userfaultfd: %s", strerror(errno));
+	ASSERT_EQ(0, fault(self->fd, self->dev, 1, 1));
+	got = slow.page;
+	reading_start(&reading, self->faults[0], got, sizeof(*got));
+	slow_page_wait(&slow);
+
+	start = now();
+	EXPECT_EQ(0, guest_works(&other));
+	EXPECT_EQ(0, attach(other.fd, &other.dev, nested));
+	EXPECT_EQ(0, fault(other.fd, other.dev.id, 1, 1));
+	EXPECT_EQ(0, read_fault(other_faults, other.dev.id, 1, 1, &cookie));
+	EXPECT_EQ(0, attach(other.fd, &other.dev, other.ioas));
+	EXPECT_TRUE(faults_are(other.fd, other.dev.id, 0, 0, 1));
+	/* More of its own as well, and what is new there is to be seen */
+	EXPECT_EQ(0, fault(self->fd, self->dev, 1, 2));
+	EXPECT_EQ(POLLIN, events_of(self->faults[0], 0));
+	EXPECT_LT(now() - start, SOON);
+
+	slow_page_provide(&slow);
+	EXPECT_EQ(sizeof(*got), reading_join(&reading));
+	EXPECT_EQ(1, got->grpid);
+	EXPECT_EQ(0, read_fault(self->faults[0], self->dev, 1, 2, &cookie));
+	EXPECT_EQ(0, close(other_faults));
+	EXPECT_EQ(0, close(other.events));
+	EXPECT_EQ(0, close(other.fd));
+}
+
+/*
+ * H15: a device has a fault while it is attached, and then the attach fails.
+ * That must not become a fault of the HWPT it was never attached to: it would be
+ * one of an attachment that is not there.
+ */
+TEST_F(iopf, fault_in_failed_attach)
+{
+	__u32 viommu, nested;
+	struct mock dev;
+
+	/* The device has no vDEVICE at this one */
+	ASSERT_EQ(0, viommu_alloc(self->fd, self->dev, self->guest.parent,
+				  &viommu));
+	ASSERT_EQ(0, nested_alloc_fault(self->fd, self->dev, viommu,
+					self->fault[1], &nested));
+	EXPECT_EQ(ENOENT, plug(self->fd, nested,
+			       MOCK_FLAGS_DEVICE_FAULT_IN_ATTACH, &dev));
+	EXPECT_EQ(0, events_of(self->faults[1], 0));
+	EXPECT_EQ(EPROTO, read_len(self->faults[1], &dev, 0, -1));
+	EXPECT_EQ(0, destroy(self->fd, nested));
+}
+
+/* By a replace: it is a fault of the HWPT that it is attached to all the time */
+TEST_F(iopf, fault_in_failed_replace)
+{
+	struct iommu_hwpt_pgfault got;
+	__u32 viommu, nested, vdev;
+	struct mock dev;
+	int i;
+
+	ASSERT_EQ(0, viommu_alloc(self->fd, self->dev, self->guest.parent,
+				  &viommu));
+	ASSERT_EQ(0, nested_alloc_fault(self->fd, self->dev, viommu,
+					self->fault[1], &nested));
+	ASSERT_EQ(0, plug(self->fd, self->guest.ioas,
+			  MOCK_FLAGS_DEVICE_FAULT_IN_ATTACH, &dev));
+	EXPECT_EQ(ENOENT, attach(self->fd, &dev, nested));
+	EXPECT_EQ(0, events_of(self->faults[1], 0));
+	EXPECT_TRUE(faults_are(self->fd, dev.id, 0, 0, 1));
+
+	ASSERT_EQ(0, vdevice_alloc(self->fd, self->guest.viommu, dev.id, 1,
+				   &vdev));
+	ASSERT_EQ(0, attach(self->fd, &dev, self->nested[0]));
+	EXPECT_TRUE(faults_are(self->fd, dev.id, 0, 0, 2));
+	EXPECT_EQ(0, events_of(self->faults[0], 0));
+	EXPECT_EQ(ENOENT, attach(self->fd, &dev, nested));
+	/* A second one when it is attached to the old one again */
+	EXPECT_TRUE(faults_are(self->fd, dev.id, 2, 0, 2));
+	EXPECT_EQ(0, events_of(self->faults[1], 0));
+	for (i = 0; i < 2; i++) {
+		EXPECT_EQ(0, read_len(self->faults[0], &got, sizeof(got),
+				      sizeof(got)));
+		EXPECT_EQ(dev.id, got.dev_id);
+		EXPECT_EQ(MOCK_ATTACH_FAULT_PASID, got.pasid);
+		EXPECT_EQ(MOCK_ATTACH_FAULT_ADDR, got.addr);
+		EXPECT_EQ(0, answer(self->faults[0], got.cookie,
+				    IOMMUFD_PAGE_RESP_SUCCESS));
+	}
+	EXPECT_TRUE(faults_are(self->fd, dev.id, 0, 2, 2));
+}
+
+/*
  * Threads that work against each other for a while. A worker gives back how
  * often it got which errno; what may be among that is up to the test.
  */
@@ -2254,6 +3976,272 @@ TEST_F(viommu, race_close)
 		EXPECT_LT(0, workers[i].got[0]);
 	}
 	EXPECT_LT(0, rounds);
+}
+
+/* Events against whatever can happen to those they are for */
+struct storm {
+	struct stress stress;
+	struct guest guest;
+	int faults;
+};
+
+static struct storm *to_storm(struct worker *worker)
+{
+	return (struct storm *)worker->stress;
+}
+
+static void do_trigger(struct worker *worker)
+{
+	struct storm *storm = to_storm(worker);
+
+	got(worker, trigger(storm->guest.fd, storm->guest.dev.id));
+}
+
+/* A queue comes, is read a few times, and goes */
+static void do_queue(struct worker *worker)
+{
+	struct guest *guest = &to_storm(worker)->guest;
+	long sequence, last = -1;
+	struct event event;
+	unsigned int i;
+	__u32 queue;
+	int events;
+	int rc;
+
+	rc = veventq_alloc(guest->fd, guest->viommu, 2, &queue, &events);
+	got(worker, rc);
+	if (rc)
+		return;
+	for (i = 0; i < 20; i++) {
+		ssize_t len = read(events, &event, sizeof(event));
+
+		if (!len)
+			continue;
+		sequence = event.header.sequence;
+		/* A loss may be told twice, the second time as a longer one */
+		if (sequence <= last ||
+		    (len != sizeof(event) &&
+		     (len != sizeof(event.header) ||
+		      event.header.flags != LOST)) ||
+		    (len == sizeof(event) &&
+		     (event.header.flags || event.data.virt_id != VIRT_ID)))
+			got(worker, EPROTO);
+		last = sequence;
+	}
+	/* Either of them may be first */
+	if (worker->rounds & 1)
+		got(worker, destroy(guest->fd, queue) == EBUSY ? 0 : EPROTO);
+	close(events);
+	got(worker, destroy(guest->fd, queue));
+}
+
+static void do_guest_vdevice(struct worker *worker)
+{
+	struct guest *guest = &to_storm(worker)->guest;
+	int rc;
+
+	some_time(worker, 2000);
+	rc = destroy(guest->fd, guest->vdev);
+	got(worker, rc);
+	if (!rc)
+		got(worker, vdevice_alloc(guest->fd, guest->viommu,
+					  guest->dev.id, VIRT_ID,
+					  &guest->vdev));
+}
+
+static void do_detach(struct worker *worker)
+{
+	struct guest *guest = &to_storm(worker)->guest;
+
+	got(worker, attach(guest->fd, &guest->dev, guest->ioas));
+	got(worker, attach(guest->fd, &guest->dev, guest->nested));
+}
+
+static void do_read(struct worker *worker)
+{
+	struct guest *guest = &to_storm(worker)->guest;
+	struct event event[4];
+	ssize_t rc;
+
+	rc = read(guest->events, event, sizeof(event));
+	got(worker, rc < 0 ? errno : 0);
+}
+
+/* Each of these two has to have been on the way of the other */
+static bool has_happened(const struct worker *worker, int rc)
+{
+	return worker->got[rc] > 0;
+}
+
+TEST_F(veventq, race_queue_destroy)
+{
+	struct storm storm = { .guest = self->guest };
+	struct worker workers[] = { { .once = do_trigger },
+				    { .once = do_queue } };
+
+	run_workers(&storm.stress, workers, 2, STRESS_SECONDS);
+	EXPECT_TRUE(got_only(&workers[0], 0, EOPNOTSUPP));
+	EXPECT_TRUE(got_only(&workers[1], 0));
+	EXPECT_TRUE(has_happened(&workers[0], 0));
+	EXPECT_TRUE(has_happened(&workers[0], EOPNOTSUPP));
+	ASSERT_EQ(0, attach(self->fd, &self->guest.dev, self->guest.ioas));
+	EXPECT_EQ(0, destroy_these(self->fd, self->guest.nested,
+				   self->guest.vdev, self->guest.viommu,
+				   self->guest.parent));
+}
+
+/* Two VMMs' threads want the one queue that there can be */
+TEST_F(veventq, race_one_of_a_type)
+{
+	struct storm storm = { .guest = self->guest };
+	struct worker workers[] = { { .once = do_queue },
+				    { .once = do_queue },
+				    { .once = do_trigger } };
+
+	run_workers(&storm.stress, workers, 3, STRESS_SECONDS);
+	EXPECT_TRUE(got_only(&workers[0], 0, EEXIST));
+	EXPECT_TRUE(got_only(&workers[1], 0, EEXIST));
+	EXPECT_TRUE(got_only(&workers[2], 0, EOPNOTSUPP));
+	EXPECT_LT(0, workers[0].got[EEXIST] + workers[1].got[EEXIST]);
+	ASSERT_EQ(0, attach(self->fd, &self->guest.dev, self->guest.ioas));
+	EXPECT_EQ(0, destroy_these(self->fd, self->guest.nested,
+				   self->guest.vdev, self->guest.viommu,
+				   self->guest.parent));
+}
+
+TEST_F(veventq, race_vdevice_destroy)
+{
+	struct storm storm = {};
+	struct worker workers[] = { { .once = do_trigger },
+				    { .once = do_guest_vdevice },
+				    { .once = do_read } };
+
+	ASSERT_EQ(0, guest_get_queue(&self->guest, 2));
+	storm.guest = self->guest;
+	run_workers(&storm.stress, workers, 3, STRESS_SECONDS);
+	EXPECT_TRUE(got_only(&workers[0], 0, ENOENT));
+	EXPECT_TRUE(got_only(&workers[1], 0));
+	EXPECT_TRUE(got_only(&workers[2], 0));
+	EXPECT_TRUE(has_happened(&workers[0], 0));
+	EXPECT_TRUE(has_happened(&workers[0], ENOENT));
+	EXPECT_EQ(0, guest_works(&storm.guest));
+}
+
+TEST_F(veventq, race_detach)
+{
+	struct storm storm = {};
+	struct worker workers[] = { { .once = do_trigger },
+				    { .once = do_detach },
+				    { .once = do_read } };
+
+	ASSERT_EQ(0, guest_get_queue(&self->guest, 2));
+	storm.guest = self->guest;
+	run_workers(&storm.stress, workers, 3, STRESS_SECONDS);
+	EXPECT_TRUE(got_only(&workers[0], 0, ENOENT));
+	EXPECT_TRUE(got_only(&workers[1], 0));
+	EXPECT_TRUE(got_only(&workers[2], 0));
+	EXPECT_TRUE(has_happened(&workers[0], 0));
+	EXPECT_TRUE(has_happened(&workers[0], ENOENT));
+	while (read_empty(self->guest.events))
+		;
+	EXPECT_EQ(0, guest_works(&storm.guest));
+}
+
+/* The device itself goes, and with it the vDEVICE and the attachment */
+static void do_replug(struct worker *worker)
+{
+	struct storm *storm = to_storm(worker);
+	struct guest *guest = &storm->guest;
+	struct mock dev;
+	__u32 vdev;
+	int rc;
+
+	rc = plug(guest->fd, guest->ioas, 0, &dev);
+	got(worker, rc);
+	if (rc)
+		return;
+	got(worker, vdevice_alloc(guest->fd, guest->viommu, dev.id, 1, &vdev));
+	got(worker, attach(guest->fd, &dev, guest->nested));
+	storm->stress.guest = dev.id;
+	some_time(worker, 2000);
+	got(worker, destroy(guest->fd, dev.stdev));
+}
+
+static void do_trigger_plugged(struct worker *worker)
+{
+	struct storm *storm = to_storm(worker);
+
+	got(worker, trigger(storm->guest.fd, storm->stress.guest));
+}
+
+TEST_F(veventq, race_unplug)
+{
+	struct storm storm = {};
+	struct worker workers[] = { { .once = do_trigger_plugged },
+				    { .once = do_replug },
+				    { .once = do_read } };
+
+	ASSERT_EQ(0, guest_get_queue(&self->guest, 2));
+	storm.guest = self->guest;
+	run_workers(&storm.stress, workers, 3, STRESS_SECONDS);
+	EXPECT_TRUE(got_only(&workers[0], 0, ENOENT));
+	EXPECT_TRUE(got_only(&workers[1], 0));
+	EXPECT_TRUE(got_only(&workers[2], 0));
+	EXPECT_TRUE(has_happened(&workers[0], 0));
+	EXPECT_TRUE(has_happened(&workers[0], ENOENT));
+}
+
+static void do_fault(struct worker *worker)
+{
+	struct guest *guest = &to_storm(worker)->guest;
+
+	got(worker, fault(guest->fd, guest->dev.id, worker->rounds & 1, 0));
+}
+
+static void do_answer(struct worker *worker)
+{
+	struct iommu_hwpt_pgfault fault;
+	struct storm *storm = to_storm(worker);
+
+	/* Not all of them, and one that is gone meanwhile is not there */
+	if (read(storm->faults, &fault, sizeof(fault)) != sizeof(fault))
+		return;
+	if (worker->rounds & 1)
+		got(worker, answer(storm->faults, fault.cookie,
+				   IOMMUFD_PAGE_RESP_SUCCESS));
+}
+
+/* Page faults, of which in the end none is left without an answer */
+TEST_F(iopf, race_detach)
+{
+	struct storm storm = {
+		.guest = self->guest,
+		.faults = self->faults[0],
+	};
+	struct worker workers[] = { { .once = do_fault },
+				    { .once = do_detach },
+				    { .once = do_answer } };
+	struct iommu_test_cmd cmd = {
+		.size = sizeof(cmd),
+		.op = IOMMU_TEST_OP_DEV_GET_IOPF,
+		.id = self->dev,
+	};
+
+	storm.guest.nested = self->nested[0];
+	run_workers(&storm.stress, workers, 3, STRESS_SECONDS);
+	EXPECT_TRUE(got_only(&workers[0], 0));
+	EXPECT_TRUE(got_only(&workers[1], 0));
+	EXPECT_TRUE(got_only(&workers[2], 0, EINVAL));
+	EXPECT_LT(0, workers[0].rounds);
+	EXPECT_LT(0, workers[1].rounds);
+	ASSERT_EQ(0, attach(self->fd, &self->guest.dev, self->guest.ioas));
+	ASSERT_EQ(0, err(ioctl(self->fd,
+			       _IOMMU_TEST_CMD(IOMMU_TEST_OP_DEV_GET_IOPF),
+			       &cmd)));
+	EXPECT_EQ(0, cmd.dev_get_iopf.out_pending);
+	EXPECT_EQ(workers[0].rounds, cmd.dev_get_iopf.out_success +
+					     cmd.dev_get_iopf.out_invalid);
+	EXPECT_LT(0, cmd.dev_get_iopf.out_success);
 }
 
 TEST_HARNESS_MAIN

@@ -238,6 +238,43 @@ int viommu_cmd(int fd, __u32 viommu_id, struct smmu_cmd cmd)
 	return rc;
 }
 
+int veventq_alloc(int fd, __u32 viommu_id, __u32 depth, __u32 *veventq_id,
+		  int *veventq_fd)
+{
+	struct iommu_veventq_alloc cmd = {
+		.size = sizeof(cmd),
+		.viommu_id = viommu_id,
+		.type = IOMMU_VEVENTQ_TYPE_ARM_SMMUV3,
+		.veventq_depth = depth,
+	};
+	int rc;
+
+	rc = iommufd_ioctl(fd, IOMMU_VEVENTQ_ALLOC, &cmd);
+	if (!rc) {
+		*veventq_id = cmd.out_veventq_id;
+		*veventq_fd = cmd.out_veventq_fd;
+	}
+	return rc;
+}
+
+int veventq_next(int veventq_fd, struct smmu_event *event)
+{
+	struct pollfd pfd = { .fd = veventq_fd, .events = POLLIN };
+	ssize_t len;
+
+	if (poll(&pfd, 1, 2000) != 1)
+		return -ETIMEDOUT;
+	len = read(veventq_fd, event, sizeof(*event));
+	return len < 0 ? -errno : len;
+}
+
+bool veventq_readable(int veventq_fd)
+{
+	struct pollfd pfd = { .fd = veventq_fd, .events = POLLIN };
+
+	return poll(&pfd, 1, 0) == 1;
+}
+
 /*
  * Guest memory
  */
@@ -465,8 +502,9 @@ static __u64 s1_pte(struct guest *g, __u64 ttb, __u64 iova, int level)
 void s1_map(struct guest *g, __u64 ttb, __u64 iova, __u64 ipa, int prot)
 {
 	guest_write64(g, s1_pte(g, ttb, iova, 3),
-		      (ipa & PTE_ADDR) | PTE_PAGE | PTE_ATTR |
-		      (prot == S1_RW ? 0 : PTE_RDONLY));
+		      ((ipa & PTE_ADDR) | PTE_PAGE | PTE_ATTR |
+		       (prot == S1_RO ? PTE_RDONLY : 0)) &
+			      ~(prot == S1_NO_AF ? PTE_AF : 0));
 }
 
 void s1_map_block(struct guest *g, __u64 ttb, __u64 iova, __u64 ipa)
@@ -1154,4 +1192,17 @@ char *klog_read(bool since_mark)
 	if (mark)
 		memmove(log, mark, strlen(mark) + 1);
 	return log;
+}
+
+unsigned int klog_count(const char *str)
+{
+	char *log = klog_read(true), *at = log;
+	unsigned int n = 0;
+
+	while (at && (at = strstr(at, str))) {
+		at += strlen(str);
+		n++;
+	}
+	free(log);
+	return n;
 }

@@ -60,6 +60,22 @@
 #define STE1_S1COR_WBWA		BIT_ULL(4)
 #define STE1_S1CSH_ISH		(3ULL << 6)
 #define STE1_EATS(eats)		((__u64)(eats) << 28)
+#define STE0_S1CDMAX(n)		((__u64)(n) << 59)
+
+/* Events: what they are called by, and what word 1 has to tell of a fault */
+enum {
+	EVT_BAD_STE = 0x04,
+	EVT_BAD_CD = 0x0a,
+	EVT_TRANSLATION = 0x10,
+	EVT_ADDR_SIZE = 0x11,
+	EVT_ACCESS = 0x12,
+	EVT_PERMISSION = 0x13,
+};
+
+#define EVT0_SID(sid)		((__u64)(sid) << 32)
+#define EVT1_RNW		BIT_ULL(35)
+/* The address that was translated is that of the transaction itself */
+#define EVT1_CLASS_IN		(2ULL << 40)
 
 enum {
 	CFG_ABORT = 0,
@@ -200,6 +216,8 @@ bool guests_intact(void);
 enum {
 	S1_RO = 0,
 	S1_RW = 1,
+	/* Writeable, but without the access flag, which the SMMU does not set */
+	S1_NO_AF = 2,
 };
 
 __u64 s1_create(struct guest *g);
@@ -314,6 +332,22 @@ int hwpt_invalidate(int fd, __u32 id, __u32 type, const void *data, __u32 len,
 		    __u32 *num);
 int viommu_cmds(int fd, __u32 viommu_id, const struct smmu_cmd *cmds, __u32 *num);
 int viommu_cmd(int fd, __u32 viommu_id, struct smmu_cmd cmd);
+int veventq_alloc(int fd, __u32 viommu_id, __u32 depth, __u32 *veventq_id,
+		  int *veventq_fd);
+
+/* As read() of a vEVENTQ gives it */
+struct smmu_event {
+	struct iommufd_vevent_header header;
+	__le64 evt[4];
+};
+
+/*
+ * The next event, which may take its time from the SMMU through the kernel:
+ * size of what was read, -ETIMEDOUT if there was nothing in two seconds
+ */
+int veventq_next(int veventq_fd, struct smmu_event *event);
+/* Whether there is something to read at this moment */
+bool veventq_readable(int veventq_fd);
 
 /*
  * What the host can do, other than by asking the ioctl that is tested
@@ -323,6 +357,8 @@ bool host_iort_canwbs(void);
 /* The kernel log, all of it or from the last klog_mark() on; to be freed */
 void klog_mark(const char *name);
 char *klog_read(bool since_mark);
+/* How often it is in there since the mark */
+unsigned int klog_count(const char *str);
 
 void random_bytes(void *buf, size_t len);
 __u64 random_u64(void);

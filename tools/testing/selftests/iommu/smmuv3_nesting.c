@@ -1769,6 +1769,373 @@ TEST_F(msi, enabled_after)
 }
 
 /*
+ * Events
+ *
+ * A DMA of four bytes that faults makes one event. Events are taken from the
+ * physical queue one after the other, so when one has come out, whatever those
+ * before it were to cause has been caused.
+ */
+#define FAULT_SIZE	4
+#define QUEUE_DEPTH	64
+
+/* What stands in the host's log in front of each record of an event */
+#define HOST_EVENT	"event 0x"
+
+static void fault(struct edu *dev, __u64 iova, bool read)
+{
+	if (read)
+		edu_read(dev, iova, 0, FAULT_SIZE);
+	else
+		edu_write(dev, iova, 0, FAULT_SIZE);
+}
+
+/* The next event is that one, to the last bit */
+static void expect_event(struct __test_metadata *_metadata, int queue,
+			 __u32 sequence, __u8 id, __u32 vsid, __u64 word_1,
+			 __u64 word_2)
+{
+	struct smmu_event event = {};
+
+	ASSERT_EQ(sizeof(event), veventq_next(queue, &event)) {
+		TH_LOG("no event %#x", id);
+	}
+	EXPECT_EQ(0, event.header.flags);
+	EXPECT_EQ(sequence, event.header.sequence);
+	EXPECT_EQ(id | EVT0_SID(vsid), le64toh(event.evt[0]));
+	EXPECT_EQ(word_1, le64toh(event.evt[1]));
+	EXPECT_EQ(word_2, le64toh(event.evt[2]));
+	EXPECT_EQ(0, event.evt[3]);
+}
+
+static void expect_no_event(struct __test_metadata *_metadata, int queue)
+{
+	struct smmu_event event;
+
+	EXPECT_FALSE(veventq_readable(queue));
+	EXPECT_EQ(0, read(queue, &event, sizeof(event)));
+}
+
+struct events {
+	struct vm vm;
+	__u32 queue_id;
+	int queue;
+	/* Of the next event */
+	__u32 sequence;
+};
+
+FIXTURE(events)
+{
+	struct events e;
+};
+
+FIXTURE_SETUP(events)
+{
+	struct vm *vm = &self->e.vm;
+
+	vm_start_nesting(_metadata, vm);
+	if (_metadata->exit_code)
+		return;
+	ASSERT_EQ(0, veventq_alloc(vm->fd, vm->v.viommu_id, QUEUE_DEPTH,
+				   &self->e.queue_id, &self->e.queue));
+	ASSERT_EQ(0, edu_attach(&vm->dev, vm->v.hwpt_s1));
+}
+
+FIXTURE_TEARDOWN(events)
+{
+	close(self->e.queue);
+	vm_stop(_metadata, &self->e.vm);
+}
+
+static void events_expect(struct __test_metadata *_metadata,
+			  struct events *e, __u8 id, __u64 word_1,
+			  __u64 word_2)
+{
+	expect_event(_metadata, e->queue, e->sequence++, id, VSID, word_1,
+		     word_2);
+}
+
+/* Nothing has come of all that was done before */
+static void events_expect_none(struct __test_metadata *_metadata,
+			       struct events *e)
+{
+	const __u64 nothing = IOVA_C + 5 * GUEST_PAGE + 12;
+
+	fault(&e->vm.dev, nothing, false);
+	events_expect(_metadata, e, EVT_TRANSLATION, EVT1_CLASS_IN, nothing);
+	expect_no_event(_metadata, e->queue);
+}
+
+/* Every one that the emulated SMMU knows, and the host's log of none of them */
+TEST_F(events, stage1)
+{
+	struct vm *vm = &self->e.vm;
+	__u64 w0 = le64toh(ste_s1(vm->v.cd).ste[0]);
+	__u64 w1 = le64toh(ste_s1(vm->v.cd).ste[1]);
+	__u64 a = guest_page(&vm->g);
+	__u32 bad;
+	int rw;
+
+	s1_map(&vm->g, vm->v.ttb, IOVA_A, a, S1_RO);
+	s1_map(&vm->g, vm->v.ttb, IOVA_B, a, S1_NO_AF);
+	/* More bits than CD.IPS allows */
+	s1_map(&vm->g, vm->v.ttb, IOVA_C, BIT_ULL(45), S1_RW);
+	expect_no_event(_metadata, self->e.queue);
+
+	for (rw = 0; rw != 2; rw++) {
+		const __u64 word_1 = EVT1_CLASS_IN | (rw ? EVT1_RNW : 0);
+		/* No table leads there at all, or just the last one does not */
+		const __u64 far = 0x7654321f8120ULL;
+		const __u64 near = IOVA_A + 2 * GUEST_PAGE + 4;
+
+		fault(&vm->dev, far, rw);
+		events_expect(_metadata, &self->e, EVT_TRANSLATION, word_1, far);
+		fault(&vm->dev, near, rw);
+		events_expect(_metadata, &self->e, EVT_TRANSLATION, word_1, near);
+		fault(&vm->dev, IOVA_B + 0x120, rw);
+		events_expect(_metadata, &self->e, EVT_ACCESS, word_1,
+			      IOVA_B + 0x120);
+		fault(&vm->dev, IOVA_C + 0xffc, rw);
+		events_expect(_metadata, &self->e, EVT_ADDR_SIZE, word_1,
+			      IOVA_C + 0xffc);
+	}
+	fault(&vm->dev, IOVA_A + 8, false);
+	events_expect(_metadata, &self->e, EVT_PERMISSION, EVT1_CLASS_IN,
+		      IOVA_A + 8);
+	fault(&vm->dev, IOVA_A + 8, true);
+	events_expect_none(_metadata, &self->e);
+
+	/* CD.V = 0 */
+	guest_write64(&vm->g, vm->v.cd, 0);
+	ASSERT_EQ(0, vm_cmd(vm, cmd_cfgi_cd(VSID)));
+	fault(&vm->dev, IOVA_A, false);
+	events_expect(_metadata, &self->e, EVT_BAD_CD, 0, 0);
+
+	/* A table of CDs, which this SMMU does not have */
+	if (!IDR1_SSIDSIZE(vm->dev.info.idr[1])) {
+		ASSERT_EQ(0, vm_hwpt(vm, ste_raw(w0 | STE0_S1CDMAX(4), w1),
+				     &bad));
+		ASSERT_EQ(0, edu_attach(&vm->dev, bad));
+		fault(&vm->dev, IOVA_A, false);
+		events_expect(_metadata, &self->e, EVT_BAD_STE, 0, 0);
+		fault(&vm->dev, IOVA_A, true);
+		events_expect(_metadata, &self->e, EVT_BAD_STE, 0, 0);
+	}
+
+	EXPECT_EQ(0, klog_count(HOST_EVENT));
+	EXPECT_TRUE(guests_intact());
+}
+
+/* V = 0 is told once for each attach, and not for each DMA */
+TEST_F(events, bad_ste)
+{
+	struct vm *vm = &self->e.vm;
+	__u32 invalid, abort_id;
+	int i;
+
+	ASSERT_EQ(0, vm_hwpt(vm, ste_raw(~STE0_V, ~0ULL), &invalid));
+	ASSERT_EQ(0, vm_hwpt(vm, ste_abort(), &abort_id));
+	for (i = 0; i != 2; i++) {
+		ASSERT_EQ(0, edu_attach(&vm->dev, invalid));
+		events_expect(_metadata, &self->e, EVT_BAD_STE, 0, 0);
+		fault(&vm->dev, IOVA_A, false);
+		fault(&vm->dev, IOVA_A, true);
+		ASSERT_EQ(0, edu_attach(&vm->dev, vm->v.hwpt_s1));
+		events_expect_none(_metadata, &self->e);
+	}
+
+	/* The guest wants an abort: then there is nothing to tell */
+	ASSERT_EQ(0, edu_attach(&vm->dev, abort_id));
+	fault(&vm->dev, IOVA_A, false);
+	ASSERT_EQ(0, edu_attach(&vm->dev, vm->v.hwpt_s1));
+	events_expect_none(_metadata, &self->e);
+
+	/* Without a name there is nobody to tell, and it can be had later */
+	ASSERT_EQ(0, iommufd_destroy(vm->fd, vm->v.vdevice_id));
+	ASSERT_EQ(0, edu_attach(&vm->dev, invalid));
+	ASSERT_EQ(0, vdevice_alloc(vm->fd, vm->v.viommu_id, vm->dev.dev_id,
+				   VSID, NULL));
+	ASSERT_EQ(0, edu_attach(&vm->dev, vm->v.hwpt_s1));
+	events_expect_none(_metadata, &self->e);
+	EXPECT_EQ(0, klog_count(HOST_EVENT));
+}
+
+/*
+ * Fault until the log has the record of the last fault. It may be that no more
+ * of them are written now, but it is done again after DEFAULT_RATELIMIT_INTERVAL,
+ * five seconds.
+ */
+static bool host_log_gets(struct vm *vm, __u64 iova)
+{
+	time_t end = time(NULL) + 8;
+	char addr[32];
+	int i;
+
+	for (; time(NULL) < end; iova += FAULT_SIZE) {
+		snprintf(addr, sizeof(addr), "0x%016llx",
+			 (unsigned long long)iova);
+		fault(&vm->dev, iova, false);
+		for (i = 0; i != 10; i++) {
+			if (klog_count(addr))
+				return klog_count(HOST_EVENT "10 received");
+			usleep(5000);
+		}
+	}
+	return false;
+}
+
+/* Wait until it has one record of a new interval, and so has room for more */
+static void host_log_anew(struct __test_metadata *_metadata, struct vm *vm,
+			  __u64 iova)
+{
+	edu_write(&vm->dev, iova, 0, 8 * FAULT_SIZE);
+	EXPECT_TRUE(host_log_gets(vm, iova + 0x800));
+}
+
+/* The host's memory, and where in it the guest believes its own to be */
+TEST_F(events, stage2_is_for_the_host)
+{
+	struct vm *vm = &self->e.vm;
+	__u64 ttb = HOLE_IPA + 0x1000, cd = HOLE_IPA + 0x2040, w0;
+	__u32 outside;
+
+	ASSERT_EQ(0, guest_map(&vm->g, HOLE_IPA, HOLE_SIZE, true));
+	vm_map(vm, IOVA_A, HOLE_IPA);
+	EXPECT_EQ(HOLE_IPA, vm_lands(vm, IOVA_A));
+	ASSERT_EQ(0, guest_unmap(&vm->g, HOLE_IPA));
+
+	/* The target of a DMA */
+	fault(&vm->dev, IOVA_A, false);
+	fault(&vm->dev, IOVA_A + 0x10, true);
+	events_expect_none(_metadata, &self->e);
+	/* a table of the guest */
+	cd_write(&vm->g, &vm->dev, vm->v.cd, ttb, ASID_B);
+	ASSERT_EQ(0, vm_cmd(vm, cmd_cfgi_cd(VSID)));
+	fault(&vm->dev, IOVA_B, false);
+	cd_write(&vm->g, &vm->dev, vm->v.cd, vm->v.ttb, ASID);
+	ASSERT_EQ(0, vm_cmd(vm, cmd_cfgi_cd(VSID)));
+	events_expect_none(_metadata, &self->e);
+	/* and its CD */
+	w0 = STE0_V | STE0_CFG(CFG_S1) | cd;
+	ASSERT_EQ(0, vm_hwpt(vm, ste_raw(w0, le64toh(ste_s1(cd).ste[1])),
+			     &outside));
+	ASSERT_EQ(0, edu_attach(&vm->dev, outside));
+	fault(&vm->dev, IOVA_B, false);
+	ASSERT_EQ(0, edu_attach(&vm->dev, vm->v.hwpt_s1));
+	events_expect_none(_metadata, &self->e);
+
+	EXPECT_TRUE(host_log_gets(vm, IOVA_A + 0x100));
+	events_expect_none(_metadata, &self->e);
+
+	/* The stage 2 alone, with a name or without */
+	ASSERT_EQ(0, edu_attach(&vm->dev, vm->g.s2_id));
+	fault(&vm->dev, HOLE_IPA, false);
+	ASSERT_EQ(0, edu_attach(&vm->dev, vm->v.hwpt_s1));
+	events_expect_none(_metadata, &self->e);
+}
+
+/* An event has the name that the device has when it comes */
+TEST_F(events, vdevice)
+{
+	struct vm *vm = &self->e.vm;
+	__u32 id;
+
+	ASSERT_EQ(0, iommufd_destroy(vm->fd, vm->v.vdevice_id));
+	fault(&vm->dev, IOVA_A, false);
+	fault(&vm->dev, IOVA_A + 8, false);
+	EXPECT_TRUE(host_log_gets(vm, IOVA_A + 0x100));
+	expect_no_event(_metadata, self->e.queue);
+	ASSERT_EQ(0, vdevice_alloc(vm->fd, vm->v.viommu_id, vm->dev.dev_id,
+				   VSID_B, &id));
+	fault(&vm->dev, IOVA_B, false);
+	expect_event(_metadata, self->e.queue, 0, EVT_TRANSLATION, VSID_B,
+		     EVT1_CLASS_IN, IOVA_B);
+
+	/* 0 is a name as any other, and so is the last one */
+	ASSERT_EQ(0, iommufd_destroy(vm->fd, id));
+	ASSERT_EQ(0, vdevice_alloc(vm->fd, vm->v.viommu_id, vm->dev.dev_id, 0,
+				   &id));
+	fault(&vm->dev, IOVA_A, true);
+	expect_event(_metadata, self->e.queue, 1, EVT_TRANSLATION, 0,
+		     EVT1_CLASS_IN | EVT1_RNW, IOVA_A);
+	ASSERT_EQ(0, iommufd_destroy(vm->fd, id));
+	ASSERT_EQ(0, vdevice_alloc(vm->fd, vm->v.viommu_id, vm->dev.dev_id,
+				   0xffffffff, &id));
+	fault(&vm->dev, IOVA_C, false);
+	expect_event(_metadata, self->e.queue, 2, EVT_TRANSLATION, 0xffffffff,
+		     EVT1_CLASS_IN, IOVA_C);
+	expect_no_event(_metadata, self->e.queue);
+}
+
+/* Whoever does not ask is not told, and neither is the host's log */
+TEST_F_TIMEOUT(events, no_queue, 60)
+{
+	struct vm *vm = &self->e.vm;
+	__u32 invalid, id;
+	char addr[32];
+
+	/* A fault of stage 2 is in the log, and tells of those before it */
+	vm_map(vm, IOVA_C, HOLE_IPA);
+	host_log_anew(_metadata, vm, IOVA_C);
+
+	/* The file alone keeps the queue */
+	EXPECT_EQ(-EBUSY, iommufd_destroy(vm->fd, self->e.queue_id));
+	EXPECT_EQ(-EEXIST, veventq_alloc(vm->fd, vm->v.viommu_id, 1, &id,
+					 &self->e.queue));
+	fault(&vm->dev, IOVA_A, false);
+	events_expect(_metadata, &self->e, EVT_TRANSLATION, EVT1_CLASS_IN, IOVA_A);
+	EXPECT_EQ(-EBUSY, iommufd_destroy(vm->fd, vm->v.viommu_id));
+	close(self->e.queue);
+	ASSERT_EQ(0, iommufd_destroy(vm->fd, self->e.queue_id));
+
+	fault(&vm->dev, IOVA_A, false);
+	fault(&vm->dev, IOVA_B, true);
+	ASSERT_EQ(0, vm_hwpt(vm, ste_raw(0, 0), &invalid));
+	ASSERT_EQ(0, edu_attach(&vm->dev, invalid));
+	ASSERT_EQ(0, edu_attach(&vm->dev, vm->v.hwpt_s1));
+	EXPECT_TRUE(host_log_gets(vm, IOVA_C));
+	snprintf(addr, sizeof(addr), "0x%016llx", IOVA_A);
+	EXPECT_EQ(0, klog_count(addr));
+
+	/* A queue that comes later begins anew, and knows nothing of all that */
+	self->e.sequence = 0;
+	ASSERT_EQ(0, veventq_alloc(vm->fd, vm->v.viommu_id, QUEUE_DEPTH,
+				   &self->e.queue_id, &self->e.queue));
+	events_expect_none(_metadata, &self->e);
+
+	/* A device that goes leaves the queue to the others */
+	edu_close(&vm->dev);
+	expect_no_event(_metadata, self->e.queue);
+}
+
+/* Nothing here can stall, so there is nothing that a fault queue could get */
+TEST_F(events, fault_queue_needs_stalls)
+{
+	struct vm *vm = &self->e.vm;
+	struct iommu_fault_alloc queue = { .size = sizeof(queue) };
+	struct iommu_hwpt_arm_smmuv3 ste = ste_s1(vm->v.cd);
+	struct iommu_hwpt_alloc cmd = {
+		.size = sizeof(cmd),
+		.flags = IOMMU_HWPT_FAULT_ID_VALID,
+		.dev_id = vm->dev.dev_id,
+		.pt_id = vm->v.viommu_id,
+		.data_type = IOMMU_HWPT_DATA_ARM_SMMUV3,
+		.data_len = sizeof(ste),
+		.data_uptr = (uintptr_t)&ste,
+	};
+	__u64 a = guest_page(&vm->g);
+
+	vm_map(vm, IOVA_A, a);
+	ASSERT_EQ(0, iommufd_ioctl(vm->fd, IOMMU_FAULT_QUEUE_ALLOC, &queue));
+	cmd.fault_id = queue.out_fault_id;
+	ASSERT_EQ(0, iommufd_ioctl(vm->fd, IOMMU_HWPT_ALLOC, &cmd));
+	EXPECT_EQ(-EINVAL, edu_attach(&vm->dev, cmd.out_hwpt_id));
+	EXPECT_EQ(a, vm_lands(vm, IOVA_A));
+	fault(&vm->dev, IOVA_B, false);
+	events_expect(_metadata, &self->e, EVT_TRANSLATION, EVT1_CLASS_IN, IOVA_B);
+	close(queue.out_fault_fd);
+}
+
+/*
  * Things at the same time. Each is bounded in time, a race that a slow machine
  * does not hit costs nothing.
  */
@@ -1952,6 +2319,67 @@ TEST_F(nesting, race_device_gone)
 	worker_stop(_metadata, &workers[0]);
 	worker_stop(_metadata, &workers[1]);
 	ASSERT_EQ(0, edu_attach(&vm->dev, vm->g.s2_id));
+}
+
+/* Faults as fast as edu can, while all that an event goes through changes */
+static int queue_once(struct worker *w)
+{
+	struct smmu_event events[8];
+	int queue, rc;
+	__u32 id;
+
+	rc = veventq_alloc(w->vm->fd, w->vm->v.viommu_id, 1 + w->turns % 16,
+			   &id, &queue);
+	if (rc)
+		return rc;
+	if (w->turns & 1)
+		usleep(1000);
+	if (read(queue, events, sizeof(events)) < 0)
+		rc = -errno;
+	close(queue);
+	return rc ?: iommufd_destroy(w->vm->fd, id);
+}
+
+TEST_F(nesting, race_events)
+{
+	struct vm *vm = &self->vm;
+	struct worker workers[] = {
+		{ .vm = vm, .once = rename_once },
+		{ .vm = vm, .once = queue_once },
+		{ .vm = vm, .once = replace_once },
+	};
+	time_t end = time(NULL) + 2;
+	struct smmu_event event;
+	unsigned int i;
+	__u32 id;
+	int queue;
+
+	/* V = 0 reports from another thread; neither needs a vDEVICE */
+	ASSERT_EQ(0, iommufd_destroy(vm->fd, vm->v.vdevice_id));
+	ASSERT_EQ(0, vm_hwpt(vm, ste_raw(0, 0), &workers[2].ids[0]));
+	ASSERT_EQ(0, vm_hwpt(vm, ste_bypass(), &workers[2].ids[1]));
+	workers[2].ids[2] = vm->g.s2_id;
+	for (i = 0; i != ARRAY_SIZE(workers); i++)
+		worker_start(_metadata, &workers[i]);
+	while (time(NULL) < end)
+		edu_write(&vm->dev, IOVA_A, 0, EDU_BUF_SIZE);
+	for (i = 0; i != ARRAY_SIZE(workers); i++)
+		worker_stop(_metadata, &workers[i]);
+
+	ASSERT_EQ(0, vdevice_alloc(vm->fd, vm->v.viommu_id, vm->dev.dev_id,
+				   VSID_B, NULL));
+	ASSERT_EQ(0, edu_attach(&vm->dev, vm->v.hwpt_s1));
+	workers[0] = (struct worker){ .vm = vm, .once = queue_once };
+	worker_start(_metadata, &workers[0]);
+	for (end = time(NULL) + 2; time(NULL) < end;)
+		edu_write(&vm->dev, IOVA_A, 0, EDU_BUF_SIZE);
+	worker_stop(_metadata, &workers[0]);
+
+	ASSERT_EQ(0, veventq_alloc(vm->fd, vm->v.viommu_id, 1, &id, &queue));
+	fault(&vm->dev, IOVA_B, false);
+	EXPECT_EQ(sizeof(event), veventq_next(queue, &event));
+	EXPECT_EQ(EVT_TRANSLATION | EVT0_SID(VSID_B), le64toh(event.evt[0]));
+	close(queue);
 }
 
 /*
@@ -2221,6 +2649,43 @@ TEST_F(two_devices, vmid_reuse)
 	}
 }
 
+/* Each gets its own events, under names that are the same for both */
+TEST_F(two_devices, events)
+{
+	struct two *two = &self->two;
+	struct vsmmu *v = self->v;
+	int queue[2], i;
+	__u32 id;
+
+	for (i = 0; i != 2; i++) {
+		ASSERT_EQ(0, edu_attach(&two->dev[i], v[i].hwpt_s1));
+		ASSERT_EQ(0, veventq_alloc(two->fd[i], v[i].viommu_id,
+					   QUEUE_DEPTH, &id, &queue[i]));
+	}
+	fault(&two->dev[0], IOVA_A, false);
+	fault(&two->dev[1], IOVA_B, true);
+	fault(&two->dev[0], IOVA_C, false);
+	expect_event(_metadata, queue[0], 0, EVT_TRANSLATION, VSID,
+		     EVT1_CLASS_IN, IOVA_A);
+	expect_event(_metadata, queue[0], 1, EVT_TRANSLATION, VSID,
+		     EVT1_CLASS_IN, IOVA_C);
+	expect_event(_metadata, queue[1], 0, EVT_TRANSLATION, VSID,
+		     EVT1_CLASS_IN | EVT1_RNW, IOVA_B);
+	for (i = 0; i != 2; i++)
+		expect_no_event(_metadata, queue[i]);
+
+	/* The one without a queue, the other one is none the wiser */
+	close(queue[1]);
+	ASSERT_EQ(0, iommufd_destroy(two->fd[1], id));
+	fault(&two->dev[1], IOVA_A, false);
+	fault(&two->dev[0], IOVA_B, false);
+	expect_event(_metadata, queue[0], 2, EVT_TRANSLATION, VSID,
+		     EVT1_CLASS_IN, IOVA_B);
+	expect_no_event(_metadata, queue[0]);
+	close(queue[0]);
+	EXPECT_EQ(0, klog_count(HOST_EVENT));
+}
+
 /*
  * What two devices have to do with each other on one stage 2
  */
@@ -2367,6 +2832,205 @@ TEST_F(one_stage2, vmid_handover)
 	EXPECT_EQ(page[0], two_lands(two, 0, IOVA_A));
 	ASSERT_EQ(0, edu_attach(&two->dev[1], v[1].hwpt_s1));
 	EXPECT_EQ(stale, two_lands(two, 1, IOVA_A));
+}
+
+/* Two devices of one guest: one queue, and each by its name */
+TEST_F(one_stage2, events)
+{
+	struct two *two = &self->two;
+	struct vsmmu *v = self->v;
+	__u32 s1, id;
+	int queue;
+
+	if (variant->pair == EDU_OTHER_SMMU)
+		SKIP(return, "one vIOMMU has one SMMU");
+	ASSERT_EQ(0, iommufd_destroy(two->fd[0], v[1].vdevice_id));
+	ASSERT_EQ(0, vdevice_alloc(two->fd[0], v[0].viommu_id,
+				   two->dev[1].dev_id, VSID_B, &id));
+	ASSERT_EQ(0, hwpt_alloc_ste(two->fd[0], two->dev[1].dev_id,
+				    v[0].viommu_id, ste_s1(v[1].cd), &s1));
+	ASSERT_EQ(0, veventq_alloc(two->fd[0], v[0].viommu_id, QUEUE_DEPTH,
+				   &id, &queue));
+	ASSERT_EQ(0, edu_attach(&two->dev[0], v[0].hwpt_s1));
+	ASSERT_EQ(0, edu_attach(&two->dev[1], s1));
+	fault(&two->dev[1], IOVA_A, false);
+	fault(&two->dev[0], IOVA_A, false);
+	fault(&two->dev[1], IOVA_B, false);
+	expect_event(_metadata, queue, 0, EVT_TRANSLATION, VSID_B,
+		     EVT1_CLASS_IN, IOVA_A);
+	expect_event(_metadata, queue, 1, EVT_TRANSLATION, VSID, EVT1_CLASS_IN,
+		     IOVA_A);
+	expect_event(_metadata, queue, 2, EVT_TRANSLATION, VSID_B,
+		     EVT1_CLASS_IN, IOVA_B);
+	expect_no_event(_metadata, queue);
+	close(queue);
+}
+
+/*
+ * Two VMs behind one SMMU, and so behind one physical event queue
+ */
+struct two_queues {
+	struct two two;
+	struct vsmmu v[2];
+	int queue[2];
+};
+
+FIXTURE(two_queues)
+{
+	struct two_queues q;
+};
+
+FIXTURE_SETUP(two_queues)
+{
+	static const __u32 depth[2] = { 2, QUEUE_DEPTH };
+	__u32 id;
+	int i;
+
+	two_start_nesting(_metadata, &self->q.two, self->q.v, EDU_SAME_SMMU, true);
+	if (_metadata->exit_code)
+		return;
+	for (i = 0; i != 2; i++) {
+		ASSERT_EQ(0, edu_attach(&self->q.two.dev[i], self->q.v[i].hwpt_s1));
+		ASSERT_EQ(0, veventq_alloc(self->q.two.fd[i],
+					   self->q.v[i].viommu_id, depth[i], &id,
+					   &self->q.queue[i]));
+	}
+}
+
+FIXTURE_TEARDOWN(two_queues)
+{
+	close(self->q.queue[0]);
+	close(self->q.queue[1]);
+	two_stop(_metadata, &self->q.two);
+}
+
+/* The first one's queue is small. The second one's event tells that all is in */
+TEST_F(two_queues, lost)
+{
+	struct two *two = &self->q.two;
+	int queue = self->q.queue[0], i;
+	struct smmu_event event;
+	char buf[128];
+
+	for (i = 0; i != 5; i++)
+		fault(&two->dev[0], IOVA_A + i * GUEST_PAGE, false);
+	fault(&two->dev[1], IOVA_B, false);
+	expect_event(_metadata, self->q.queue[1], 0, EVT_TRANSLATION, VSID,
+		     EVT1_CLASS_IN, IOVA_B);
+	expect_no_event(_metadata, self->q.queue[1]);
+
+	/* Two whole events, and that three more were lost */
+	EXPECT_EQ(-1, read(queue, buf, sizeof(event) - 1));
+	EXPECT_EQ(EINVAL, errno);
+	expect_event(_metadata, queue, 0, EVT_TRANSLATION, VSID, EVT1_CLASS_IN,
+		     IOVA_A);
+	expect_event(_metadata, queue, 1, EVT_TRANSLATION, VSID, EVT1_CLASS_IN,
+		     IOVA_A + GUEST_PAGE);
+	EXPECT_EQ(sizeof(event.header), veventq_next(queue, &event));
+	EXPECT_EQ(IOMMU_VEVENTQ_FLAG_LOST_EVENTS, event.header.flags);
+	EXPECT_EQ(4, event.header.sequence);
+	expect_no_event(_metadata, queue);
+
+	/* Not read before the next event: that tells by its number alone */
+	for (i = 0; i != 3; i++)
+		fault(&two->dev[0], IOVA_A, false);
+	fault(&two->dev[1], IOVA_B, false);
+	expect_event(_metadata, self->q.queue[1], 1, EVT_TRANSLATION, VSID,
+		     EVT1_CLASS_IN, IOVA_B);
+	expect_event(_metadata, queue, 5, EVT_TRANSLATION, VSID, EVT1_CLASS_IN,
+		     IOVA_A);
+	fault(&two->dev[0], IOVA_C, true);
+	fault(&two->dev[1], IOVA_B, false);
+	expect_event(_metadata, self->q.queue[1], 2, EVT_TRANSLATION, VSID,
+		     EVT1_CLASS_IN, IOVA_B);
+	expect_event(_metadata, queue, 6, EVT_TRANSLATION, VSID, EVT1_CLASS_IN,
+		     IOVA_A);
+	expect_event(_metadata, queue, 8, EVT_TRANSLATION, VSID,
+		     EVT1_CLASS_IN | EVT1_RNW, IOVA_C);
+	expect_no_event(_metadata, queue);
+	EXPECT_EQ(0, klog_count(HOST_EVENT));
+}
+
+/* A DMA of one byte after the other, each of which is an event */
+static int flood_once(struct worker *w)
+{
+	edu_write(&w->vm->dev, IOVA_A + 1, 0, EDU_BUF_SIZE - 1);
+	return 0;
+}
+
+static __u64 usec(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000000ULL + ts.tv_nsec / 1000;
+}
+
+/* Who has nothing to do with a guest that faults all the time does not notice */
+static void flood(struct __test_metadata *_metadata,
+		  struct two_queues *q, unsigned int seconds,
+		  __u32 *sequence)
+{
+	struct two *two = &q->two;
+	struct vm noisy = { .dev = two->dev[0] };
+	struct worker w = { .vm = &noisy, .once = flood_once };
+	__u64 start, took, longest = 0, end = usec() + seconds * 1000000ULL;
+	unsigned int turns = 0;
+	__u32 seq = *sequence;
+
+	worker_start(_metadata, &w);
+	do {
+		start = usec();
+		ASSERT_EQ(0, edu_detach(&two->dev[1]));
+		ASSERT_EQ(0, edu_attach(&two->dev[1], q->v[1].hwpt_s1));
+		took = usec() - start;
+		if (took > longest)
+			longest = took;
+		if (turns++ % 4)
+			continue;
+		fault(&two->dev[1], IOVA_B, false);
+		expect_event(_metadata, q->queue[1], seq++, EVT_TRANSLATION,
+			     VSID, EVT1_CLASS_IN, IOVA_B);
+	} while (usec() < end);
+	worker_stop(_metadata, &w);
+	fault(&two->dev[1], IOVA_B, false);
+	expect_event(_metadata, q->queue[1], seq++, EVT_TRANSLATION, VSID,
+		     EVT1_CLASS_IN, IOVA_B);
+	*sequence = seq;
+
+	TH_LOG("%u attaches, the longest took %llu us, %u events of %lu DMAs",
+	       turns, (unsigned long long)longest, seq, w.turns);
+	/* A CMD_SYNC waits for a second at the most */
+	EXPECT_GT(1000000, longest);
+	expect_no_event(_metadata, q->queue[1]);
+}
+
+TEST_F_TIMEOUT(two_queues, flood, 60)
+{
+	struct two *two = &self->q.two;
+	struct smmu_event event;
+	__u32 sequence = 0;
+
+	/* Of stage 1: for the guest alone, which does not even read them */
+	flood(_metadata, &self->q, 2, &sequence);
+	EXPECT_EQ(0, klog_count(HOST_EVENT));
+	ASSERT_EQ(sizeof(event), veventq_next(self->q.queue[0], &event));
+	EXPECT_EQ(0, event.header.sequence);
+	ASSERT_EQ(sizeof(event), veventq_next(self->q.queue[0], &event));
+	EXPECT_EQ(1, event.header.sequence);
+	ASSERT_EQ(sizeof(event.header), veventq_next(self->q.queue[0], &event));
+	EXPECT_LT(1000, event.header.sequence);
+
+	/*
+	 * Of stage 2: that is for the host's log, which gets three of them in
+	 * five seconds, so in no more than three such intervals
+	 */
+	s1_map(two->g[0], self->q.v[0].ttb, IOVA_A, HOLE_IPA, S1_RW);
+	s1_map(two->g[0], self->q.v[0].ttb, IOVA_A + GUEST_PAGE, HOLE_IPA, S1_RW);
+	flood(_metadata, &self->q, 6, &sequence);
+	EXPECT_GE(9, klog_count(HOST_EVENT));
+	EXPECT_LT(0, klog_count(HOST_EVENT));
+	expect_no_event(_metadata, self->q.queue[0]);
 }
 
 TEST_HARNESS_MAIN
