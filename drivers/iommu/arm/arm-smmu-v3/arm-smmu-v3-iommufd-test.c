@@ -1218,7 +1218,7 @@ static struct fake_vm *fake_feats_alloc(struct kunit *test, unsigned int feats)
 	smmu->ssid_bits = feats & F_SSID ? 20 : 0;
 	smmu->asid_bits = feats & F_ASID16 ? 16 : 8;
 	/* All other bits are set to show that none of them counts */
-	vm->fake->regs[FAKE_IDR5] = feats & F_DS ? ~0 : ~BIT(7);
+	vm->fake->regs[FAKE_IDR5] = feats & F_DS ? U32_MAX : U32_MAX - BIT(7);
 	arm_vsmmu_cmd_rules_init(&vm->vsmmu->rules, smmu);
 	vm->fdev->master.guest_ats = true;
 
@@ -2669,7 +2669,7 @@ static void arm_vsmmu_test_ats_fails(struct kunit *test)
 
 struct fake_event {
 	struct iommufd_vevent_header header;
-	u64 evt[4];
+	__le64 evt[4];
 };
 
 static struct iommufd_veventq *fake_veventq_add(struct kunit *test,
@@ -2763,7 +2763,7 @@ static void arm_vsmmu_test_events(struct kunit *test)
 					BIT_ULL(44));
 			KUNIT_EXPECT_EQ(test, le64_to_cpu(got->evt[2]),
 					id < 0x10 ? 0 : evt[2]);
-			KUNIT_EXPECT_EQ(test, got->evt[3], 0);
+			KUNIT_EXPECT_EQ(test, le64_to_cpu(got->evt[3]), 0);
 		}
 	}
 	KUNIT_EXPECT_EQ(test, want, 8);

@@ -363,7 +363,8 @@ static unsigned int arm_vsmmu_copy_block(struct arm_vsmmu_inv *inv,
 	__le64 *cmds = (__le64 *)inv->cmds;
 	unsigned int i;
 
-	static_assert(size == CMDQ_ENT_DWORDS * sizeof(u64));
+	static_assert(sizeof(struct iommu_viommu_arm_smmuv3_invalidate) ==
+		      CMDQ_ENT_DWORDS * sizeof(u64));
 
 	*ret = 0;
 	if (likely(array->entry_len == size)) {
