@@ -228,13 +228,13 @@ list_del corruption. prev->next should be x
 ODEBUG: free active (active state 0) object type: work_struct
 INFO: task kworker/0:1 blocked for more than 60 seconds.
 rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:
-kmemleak: 3 new suspected memory leaks (see /sys/kernel/debug/kmemleak)
 arm-smmu-v3 arm-smmu-v3.0.auto: CMD_SYNC timeout at 0x1 [hwprod 0x2, hwcons 0x3]
 END
 while IFS= read -r line; do
 	expect "no splat: $line" 0 "$(printf '[    1.1] %s\n' "$line" | splats)"
 done <<'END'
 FAULT_INJECTION: forcing a failure.
+kmemleak: 3 new suspected memory leaks (see /sys/kernel/debug/kmemleak)
 **                      NOTICE NOTICE NOTICE                      **
 iommufd_mock: Adding to iommu group 5
 END

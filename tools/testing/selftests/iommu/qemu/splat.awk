@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
 # What a healthy kernel does not print: each such place of the logs, with the
-# lines that follow it.
+# lines that follow it. Of leaks init tells, which has read them.
 
 FNR == 1 { left = 0 }
 
@@ -10,8 +10,7 @@ FNR == 1 { left = 0 }
 /Internal error|Kernel panic|Unable to handle kernel|Call trace:.*BUG/ ||
 /cut here|possible (circular|irq|recursive)|inconsistent lock state/ ||
 /suspicious RCU usage|sleeping function called|scheduling while atomic/ ||
-/refcount_t: |list_(add|del) corruption|suspected memory leaks/ ||
-/unreferenced object|soft lockup|hard LOCKUP|CMD_SYNC timeout|CMDQ error/ {
+/refcount_t: |list_(add|del) corruption|soft lockup|hard LOCKUP|CMD_SYNC timeout|CMDQ error/ {
 	if (!left)
 		print FILENAME ":" FNR
 	left = 40
