@@ -114,6 +114,8 @@ check: series
 # What takes too long for make test
 check-all: check docs
 	@scripts/check-commits
+	@$(STAGE) "debug kernel" $(IN_LAB) kernel parts tests DEBUG_KERNEL=yes
+	@$(IN_LAB) judge DEBUG_KERNEL=yes SCENARIOS=iommufd ALL=1
 
 # As debian/patches takes it
 quilt: series

@@ -49,22 +49,13 @@ void iommufd_vdevice_destroy(struct iommufd_object *obj)
 	/* Lookups by virt_id are over before the device may go elsewhere */
 	synchronize_rcu();
 
+	/* The last use of the device: who waits for this may free it */
 	mutex_lock(&ictx->vdev_lock);
-	vdev->idev->vdev = NULL;
+	smp_store_release(&vdev->idev->vdev, NULL);
 	mutex_unlock(&ictx->vdev_lock);
 	wake_up_all(&ictx->destroy_wait);
 
 	refcount_dec(&viommu->obj.users);
-}
-
-static bool iommufd_device_has_vdevice(struct iommufd_device *idev)
-{
-	bool ret;
-
-	mutex_lock(&idev->ictx->vdev_lock);
-	ret = idev->vdev;
-	mutex_unlock(&idev->ictx->vdev_lock);
-	return ret;
 }
 
 /**
@@ -96,8 +87,7 @@ void iommufd_device_remove_vdevice(struct iommufd_device *idev)
 
 	if (!ours) {
 		/* Somebody else removed it, and may still use the device */
-		wait_event(ictx->destroy_wait,
-			   !iommufd_device_has_vdevice(idev));
+		wait_event(ictx->destroy_wait, !smp_load_acquire(&idev->vdev));
 		return;
 	}
 

@@ -40,7 +40,8 @@ struct iommufd_vevent {
 
 static size_t iommufd_vevent_size(struct iommufd_veventq *veventq)
 {
-	return struct_size_t(struct iommufd_vevent, data, veventq->data_size);
+	/* At most IOMMUFD_VEVENT_SIZE_MAX more, so there is no overflow */
+	return sizeof(struct iommufd_vevent) + veventq->data_size;
 }
 
 static struct iommufd_vevent *

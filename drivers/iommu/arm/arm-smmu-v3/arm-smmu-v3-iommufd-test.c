@@ -329,6 +329,11 @@ static void fake_dev_add_ats(struct fake_dev *fdev)
 	fdev->pci.error_state = pci_channel_io_normal;
 }
 
+static void fake_vdevs_free(void *vdevs)
+{
+	xa_destroy(vdevs);
+}
+
 static struct arm_vsmmu *fake_vsmmu_alloc(struct kunit *test,
 					  struct fake_smmu *fake,
 					  struct fake_s2 *s2)
@@ -338,6 +343,9 @@ static struct arm_vsmmu *fake_vsmmu_alloc(struct kunit *test,
 
 	KUNIT_ASSERT_NOT_NULL(test, vsmmu);
 	xa_init(&vsmmu->core.vdevs);
+	KUNIT_ASSERT_EQ(test, 0,
+			kunit_add_action_or_reset(test, fake_vdevs_free,
+						  &vsmmu->core.vdevs));
 	INIT_LIST_HEAD(&vsmmu->core.veventqs);
 	spin_lock_init(&vsmmu->core.veventqs_lock);
 	vsmmu->core.iommu_dev = &fake->smmu.iommu;
@@ -494,7 +502,6 @@ static void fake_vm_free(struct fake_vm *vm)
 {
 	vm->tag->vmid = 1;
 	put_tag(vm->tag, true);
-	xa_destroy(&vm->vsmmu->core.vdevs);
 }
 
 static int invalidate(struct arm_vsmmu *vsmmu, void __user *user,
@@ -1514,7 +1521,6 @@ static void arm_vsmmu_test_no_tag(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, -EIO, invalidate(vm->vsmmu, vm->user, 16, &num));
 	KUNIT_EXPECT_EQ(test, num, 100);
 	expect_none(vm->fake);
-	xa_destroy(&vm->vsmmu->core.vdevs);
 }
 
 static void arm_vsmmu_test_many_streams(struct kunit *test)
@@ -2385,7 +2391,6 @@ static void arm_vsmmu_test_attach(struct kunit *test)
 	KUNIT_EXPECT_NULL(test, fdev->master.s2_tag);
 	fake_smmu_drain(fake);
 	expect_clean(test, fake, s2);
-	xa_destroy(&vsmmu->core.vdevs);
 	abort->ops->free(abort);
 	bypass->ops->free(bypass);
 	s1->ops->free(s1);
@@ -2430,7 +2435,6 @@ static void arm_vsmmu_test_attach_revert(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, count_devices(s2), 0);
 	fake_smmu_drain(fake);
 	expect_clean(test, fake, s2);
-	xa_destroy(&vsmmu->core.vdevs);
 	s1->ops->free(s1);
 }
 
@@ -2483,7 +2487,6 @@ static void arm_vsmmu_test_attach_refused(struct kunit *test)
 	fake_smmu_drain(fake);
 	expect_clean(test, fake, s2);
 	expect_none(other);
-	xa_destroy(&vsmmu_2->core.vdevs);
 	bypass->ops->free(bypass);
 	s1->ops->free(s1);
 }
@@ -2544,7 +2547,6 @@ static void arm_smmu_s2_test_atc(struct kunit *test)
 		fake_smmu_drain(fakes[i]);
 		expect_clean(test, fakes[i], s2);
 	}
-	xa_destroy(&vsmmu->core.vdevs);
 	s1->ops->free(s1);
 }
 
@@ -3253,6 +3255,9 @@ static void arm_vsmmu_test_iopf(struct kunit *test)
 
 	/* A stall is never an event */
 	KUNIT_EXPECT_EQ(test, veventq->sequence, 0);
+	/* Nothing is left to attach, this only takes the handle away */
+	KUNIT_EXPECT_EQ(test, 0,
+			iommu_replace_group_handle(iopf->group, other, NULL));
 	domain->ops->free(domain);
 	other->ops->free(other);
 	fake_vm_free(vm);

@@ -17,6 +17,7 @@
 #   INITRD    cpio with /init
 #   TESTS_CPIO  another with the programs in /tests
 #   IORT      the program that overrides the table
+#   IORT_TABLES  where those are kept, of each machine
 #   ROOTFS_IMG  disk image with the VMM
 #   OUT       where logs and caches go
 #   ARCH      of the host: arm64, or another with a file ARCH.sh
@@ -120,10 +121,10 @@ show() {
 # The override for this machine. The table depends on the devices alone, so it
 # is read once for each set of them.
 iort_override() {
-	local key dir=$OUT/iort
+	local key dir=$IORT_TABLES
 
-	key=$({ $QEMU --version; cksum <"$FIRMWARE"; echo "${machine[@]}"; } |
-		sha256sum | cut -c1-16)
+	key=$({ $QEMU --version; cksum <"$FIRMWARE"
+		echo "${machine[@]//$OUT/}"; } | sha256sum | cut -c1-16)
 	override=$dir/$key.cpio
 	[ -s "$override" ] && return 0
 	say "reading the IORT of this machine"

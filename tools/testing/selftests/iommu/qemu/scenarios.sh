@@ -68,13 +68,25 @@ scenario_kunit() {
 	kunit=1
 }
 
+# What only repeats with more of the same takes too long on a debug kernel
+iommufd_repeats="two_mock_domain mock_domain_limit one_domain two_domains_hugepage
+	domain_dirty16k domain_dirty64k domain_dirty320k domain_dirty64M
+	domain_dirty128M domain_dirty128M_huge"
+
 scenario_iommufd() {
+	local repeats=
+
 	about="iommufd against its mock driver"
 	machine_one
 	limit=300
 	kargs+=" hugepages=160"
-	args="timeout=$((120 * slow)) run=/tests/iommufd run=/tests/iommufd_fail_nth"
-	args+=" run=/tests/iommufd_viommu run=/tests/iommufd_uapi"
+	if [ -n "$debug" ] && [ -z "${ALL:-}" ]; then
+		repeats=$(printf ',-V,%s' $iommufd_repeats)
+		about+=", without repeats"
+	fi
+	args="timeout=$((120 * slow)) run=/tests/iommufd$repeats"
+	args+=" run=/tests/iommufd_fail_nth run=/tests/iommufd_viommu"
+	args+=" run=/tests/iommufd_uapi"
 }
 
 # With -icount an instruction is a nanosecond of the guest's clock, on any machine
