@@ -13,7 +13,8 @@
 #
 #   QEMU      command of the emulator (may hold several words)
 #   FIRMWARE  UEFI for Arm
-#   KERNEL    Image to boot, on the host and in the guest
+#   KERNEL    Image to boot
+#   GUEST_KERNEL  the same for the guests in it
 #   INITRD    cpio with /init
 #   TESTS_CPIO  another with the programs in /tests
 #   IORT      the program that overrides the table

@@ -128,7 +128,7 @@ scenario_no_canwbs() {
 vmm_begin() {
 	rm -rf "$OUT/vmm"
 	mkdir -p "$OUT/vmm/guest"
-	cp "$KERNEL" "$OUT/vmm/guest/Image"
+	cp "$GUEST_KERNEL" "$OUT/vmm/guest/Image"
 	cp "$INITRD" "$OUT/vmm/guest/initrd"
 }
 
