@@ -40,7 +40,8 @@ help:
 	@echo 'make stat     how large the series is'
 	@echo 'make bench    what the calls of a VMM cost, in instructions'
 	@echo 'make check    checkpatch, compilers and sparse on the series; make check-all:'
-	@echo '              on each commit in seven configurations, and the documentation'
+	@echo '              on each commit in seven configurations, the documentation, the'
+	@echo '              configuration of Debian, and the rest of the debug kernel'
 	@echo 'make quilt    build/quilt, as debian/patches takes it'
 	@echo 'make releases to which releases of 6.12 the series applies'
 	@echo
@@ -114,6 +115,7 @@ check: series
 # What takes too long for make test
 check-all: check docs
 	@scripts/check-commits
+	@scripts/debian-config
 	@$(STAGE) "debug kernel" $(IN_LAB) kernel parts tests DEBUG_KERNEL=yes
 	@$(IN_LAB) judge DEBUG_KERNEL=yes SCENARIOS=iommufd ALL=1
 
