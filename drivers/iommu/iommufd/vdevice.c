@@ -49,8 +49,8 @@ void iommufd_vdevice_destroy(struct iommufd_object *obj)
 	/* Lookups by virt_id are over before the device may go elsewhere */
 	synchronize_rcu();
 
-	/* The last use of the device: who waits for this may free it */
 	mutex_lock(&ictx->vdev_lock);
+	/* The last use of the device: who waits for NULL may free it */
 	smp_store_release(&vdev->idev->vdev, NULL);
 	mutex_unlock(&ictx->vdev_lock);
 	wake_up_all(&ictx->destroy_wait);
