@@ -12,6 +12,7 @@
 
 #include "arm-smmu-v3.h"
 
+#ifdef CONFIG_ARM_SMMU_V3_IOMMUFD
 /* Kinds of commands that a guest may send, and the default: none of them */
 enum arm_vsmmu_cmd_kind {
 	ARM_VSMMU_CMD_NONE,
@@ -75,7 +76,6 @@ struct arm_smmu_nested_domain {
 	bool bad_ste;
 };
 
-#ifdef CONFIG_ARM_SMMU_V3_IOMMUFD
 static inline struct arm_smmu_nested_domain *
 to_smmu_nested_domain(struct iommu_domain *domain)
 {
@@ -146,6 +146,8 @@ void arm_smmu_make_nested_ste(struct arm_smmu_ste *target,
 			      const struct arm_smmu_s2_tag *tag,
 			      bool ats_enabled);
 #else
+struct arm_vsmmu;
+
 static inline struct arm_vsmmu *
 arm_smmu_nested_vsmmu(struct iommu_domain *domain)
 {
