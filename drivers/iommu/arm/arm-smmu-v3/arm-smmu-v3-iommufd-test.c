@@ -80,10 +80,7 @@ struct fake_smmu {
 	struct arm_smmu_ste stes[FAKE_SIDS];
 };
 
-static void fake_vfree(void *addr)
-{
-	vfree(addr);
-}
+KUNIT_DEFINE_ACTION_WRAPPER(fake_vfree, vfree, const void *);
 
 static struct fake_smmu *fake_smmu_alloc(struct kunit *test, unsigned int shift)
 {
@@ -329,10 +326,7 @@ static void fake_dev_add_ats(struct fake_dev *fdev)
 	fdev->pci.error_state = pci_channel_io_normal;
 }
 
-static void fake_vdevs_free(void *vdevs)
-{
-	xa_destroy(vdevs);
-}
+KUNIT_DEFINE_ACTION_WRAPPER(fake_vdevs_free, xa_destroy, struct xarray *);
 
 static struct arm_vsmmu *fake_vsmmu_alloc(struct kunit *test,
 					  struct fake_smmu *fake,
@@ -3091,15 +3085,10 @@ static int fake_iopf_handler(struct iopf_group *group)
 	return 0;
 }
 
-static void fake_group_put(void *group)
-{
-	iommu_group_put(group);
-}
-
-static void fake_iopf_queue_free(void *queue)
-{
-	iopf_queue_free(queue);
-}
+KUNIT_DEFINE_ACTION_WRAPPER(fake_group_put, iommu_group_put,
+			    struct iommu_group *);
+KUNIT_DEFINE_ACTION_WRAPPER(fake_iopf_queue_free, iopf_queue_free,
+			    struct iopf_queue *);
 
 static struct fake_iopf *fake_iopf_alloc(struct kunit *test)
 {
