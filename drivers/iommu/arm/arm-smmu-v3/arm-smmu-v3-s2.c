@@ -113,7 +113,7 @@ arm_smmu_s2_new_tag(struct arm_smmu_domain *smmu_domain,
 	struct arm_smmu_s2_tag *tag;
 	int vmid;
 
-	tag = kzalloc(sizeof(*tag), GFP_KERNEL);
+	tag = kzalloc(sizeof(*tag), GFP_KERNEL_ACCOUNT);
 	if (!tag)
 		return ERR_PTR(-ENOMEM);
 

@@ -14,12 +14,14 @@
  * VSID, its VMIDs are random, its IOVAs are no IPAs.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 #include "../kselftest_harness.h"
 #include "smmuv3_guest.h"
@@ -1631,6 +1633,149 @@ TEST_F(nesting, many_viommus)
 		ASSERT_EQ(0, iommufd_destroy(vm->fd, ids[i]));
 	}
 	EXPECT_EQ(a, vm_lands(vm, a));
+}
+
+/*
+ * Who pays: without a limit that reaches all that a VMM can make the kernel
+ * keep, it could take the memory of the machine
+ */
+#define CGROUP		"/sys/fs/cgroup"
+#define CGROUP_VMM	CGROUP "/smmuv3_nesting"
+/* So much that the 64 pages which a CPU charges in advance do not count */
+#define CHARGE		0x1000000
+#define EVENTQ_DEPTH	1024
+
+static int file_write(const char *path, const char *str)
+{
+	int fd = open(path, O_WRONLY);
+	int ret;
+
+	if (fd < 0)
+		return -errno;
+	ret = write(fd, str, strlen(str)) < 0 ? -errno : 0;
+	close(fd);
+	return ret;
+}
+
+static long cgroup_charged(void)
+{
+	FILE *f = fopen(CGROUP_VMM "/memory.current", "re");
+	long bytes = -1;
+
+	if (!f)
+		return -1;
+	if (fscanf(f, "%ld", &bytes) != 1)
+		bytes = -1;
+	fclose(f);
+	return bytes;
+}
+
+/* On an IOAS with nothing in it: the tables of what is mapped are another matter */
+static int charge_stage2(struct vm *vm, __u32 ioas_id)
+{
+	__u32 id;
+
+	return hwpt_alloc(vm->fd, vm->dev.dev_id, ioas_id,
+			  IOMMU_HWPT_ALLOC_NEST_PARENT, IOMMU_HWPT_DATA_NONE,
+			  NULL, 0, &id);
+}
+
+static int charge_viommu(struct vm *vm, __u32 ioas_id)
+{
+	__u32 id;
+
+	return viommu_alloc(vm->fd, vm->dev.dev_id, vm->g.s2_id, &id);
+}
+
+static int charge_nested(struct vm *vm, __u32 ioas_id)
+{
+	__u32 id;
+
+	return hwpt_alloc_ste(vm->fd, vm->dev.dev_id, vm->v.viommu_id,
+			      ste_bypass(), &id);
+}
+
+static int charge_veventq(struct vm *vm, __u32 ioas_id)
+{
+	int rc, queue;
+	__u32 id;
+
+	rc = viommu_alloc(vm->fd, vm->dev.dev_id, vm->g.s2_id, &id);
+	if (rc)
+		return rc;
+	return veventq_alloc(vm->fd, id, EVENTQ_DEPTH, &id, &queue);
+}
+
+FIXTURE(charge)
+{
+	struct vm vm;
+};
+
+FIXTURE_VARIANT(charge)
+{
+	int (*alloc)(struct vm *vm, __u32 ioas_id);
+	/* What it takes at least */
+	size_t bytes;
+};
+
+/* Its root table, and what describes that: domain, io_pgtable, HWPT */
+FIXTURE_VARIANT_ADD(charge, stage2)
+{
+	.alloc = charge_stage2,
+	.bytes = 4096 + 512 + 256 + 256,
+};
+
+FIXTURE_VARIANT_ADD(charge, viommu)
+{
+	.alloc = charge_viommu,
+	.bytes = 512,
+};
+
+/* The HWPT and the domain */
+FIXTURE_VARIANT_ADD(charge, nested)
+{
+	.alloc = charge_nested,
+	.bytes = 256,
+};
+
+FIXTURE_VARIANT_ADD(charge, veventq)
+{
+	.alloc = charge_veventq,
+	.bytes = EVENTQ_DEPTH * (sizeof(struct iommufd_vevent_header) +
+				 sizeof(struct iommu_vevent_arm_smmuv3)),
+};
+
+FIXTURE_SETUP(charge)
+{
+	if (access(CGROUP "/cgroup.controllers", F_OK))
+		SKIP(return, "no cgroup v2 at " CGROUP);
+	if (file_write(CGROUP "/cgroup.subtree_control", "+memory"))
+		SKIP(return, "no memory controller in " CGROUP);
+	if (mkdir(CGROUP_VMM, 0755))
+		ASSERT_EQ(EEXIST, errno);
+	ASSERT_EQ(0, file_write(CGROUP_VMM "/cgroup.procs", "0"));
+	vm_start_nesting(_metadata, &self->vm);
+}
+
+FIXTURE_TEARDOWN(charge)
+{
+	vm_stop(_metadata, &self->vm);
+	EXPECT_EQ(0, file_write(CGROUP "/cgroup.procs", "0"));
+	EXPECT_EQ(0, rmdir(CGROUP_VMM));
+}
+
+TEST_F(charge, memory)
+{
+	struct iommu_ioas_alloc ioas = { .size = sizeof(ioas) };
+	size_t n = CHARGE / variant->bytes;
+	long before;
+
+	ASSERT_EQ(0, iommufd_ioctl(self->vm.fd, IOMMU_IOAS_ALLOC, &ioas));
+	before = cgroup_charged();
+	ASSERT_LE(0, before);
+	while (n--)
+		ASSERT_EQ(0, variant->alloc(&self->vm, ioas.out_ioas_id));
+	EXPECT_LE(CHARGE / 32 * 31, cgroup_charged() - before);
 }
 
 /*

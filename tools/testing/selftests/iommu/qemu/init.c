@@ -296,6 +296,7 @@ static void set_up(void)
 	mount_or_fail("tmpfs", "/dev/shm", "tmpfs", 0);
 	/* Not in every kernel, and nothing depends on it but some tests */
 	mount("debugfs", "/sys/kernel/debug", "debugfs", 0, NULL);
+	mount("cgroup2", "/sys/fs/cgroup", "cgroup2", 0, NULL);
 
 	/* A VMM pins the memory of its guest */
 	setrlimit(RLIMIT_MEMLOCK, &all);
