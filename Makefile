@@ -43,7 +43,8 @@ help:
 	@echo '              on each commit in seven configurations, the documentation, the'
 	@echo '              configuration of Debian, and the rest of the debug kernel'
 	@echo 'make quilt    build/quilt, as debian/patches takes it'
-	@echo 'make releases to which releases of 6.12 the series applies'
+	@echo 'make releases to which releases of 6.12 the series applies, and whether it'
+	@echo '              builds there: three minutes for each'
 	@echo
 	@echo 'LINUX=DIR     another unpacked 6.12.y than the one of Debian'
 	@echo 'V=1           show what the tests print'
@@ -54,12 +55,14 @@ tree:
 	@$(STAGE) "kernel tree" scripts/series push
 
 # Both take a minute of one processor the first time
-lab:
+parts:
 	@$(STAGE) "build tools" scripts/setup build
 	@{ $(STAGE) "QEMU" scripts/setup lab && \
 		$(STAGE) "host and guest" $(IN_LAB) parts; } & parts=$$!; \
 		$(STAGE) "kernel tree" scripts/series push; tree=$$?; \
 		wait $$parts && exit $$tree
+
+lab: parts
 	@$(STAGE) "kernel" $(IN_LAB) kernel
 
 run: lab
@@ -103,21 +106,22 @@ test-debug:
 	@$(STAGE) "debug kernel" $(IN_LAB) kernel DEBUG_KERNEL=yes
 	@$(IN_LAB) judge-test DEBUG_KERNEL=yes TOTALS=$(TOTALS)
 
-bench: lab
+bench: parts
+	@$(STAGE) "kernel to measure" $(IN_LAB) kernel BENCH_KERNEL=yes
 	@$(STAGE) "tests" $(IN_LAB) tests
-	@$(IN_LAB) judge SCENARIOS=bench
-	@scripts/bench-table $(OBJ)/host-results/bench/report.log
+	@$(IN_LAB) judge SCENARIOS=bench BENCH_KERNEL=yes
+	@scripts/bench-table $(OBJ)/host-bench-results/bench/report.log
 
 check: series
 	@scripts/setup check
 	@OBJ=$(OBJ) scripts/check
 
 # What takes too long for make test
-check-all: check docs
+check-all: check docs lab
 	@scripts/check-commits
 	@scripts/debian-config
-	@$(STAGE) "debug kernel" $(IN_LAB) kernel parts tests DEBUG_KERNEL=yes
-	@$(IN_LAB) judge DEBUG_KERNEL=yes SCENARIOS=iommufd ALL=1
+	@$(STAGE) "tests" $(IN_LAB) tests
+	@$(MAKE) --no-print-directory -s test-debug SCENARIOS="iommufd guest_two" ALL=1
 
 # As debian/patches takes it
 quilt: series
@@ -126,7 +130,7 @@ quilt: series
 	@scripts/quilt check
 
 releases: series
-	@scripts/releases $(DIRS)
+	@BUILD_WITH="$(CURDIR)/scripts/build-touched" scripts/releases $(DIRS)
 
 docs: tree
 	@scripts/setup docs
@@ -143,4 +147,4 @@ stat:
 
 # Parts of test
 .PHONY: test-plain test-x86_64 test-debug
-.PHONY: help tree lab run test bench check check-all refresh series stat quilt releases docs
+.PHONY: help tree parts lab run test bench check check-all refresh series stat quilt releases docs

@@ -226,7 +226,11 @@ scenario() {
 while getopts dlsvt: opt; do
 	case $opt in
 	l)	declare -F | sed -n 's/^declare -f scenario_//p'; exit 0 ;;
-	d)	echo $test_scenarios; exit 0 ;;
+	d)	for s in $test_scenarios; do
+			[ -n "$debug" ] && [ -z "${ALL:-}" ] &&
+				[[ " ${long_scenarios-} " = *" $s "* ]] || echo "$s"
+		done
+		exit 0 ;;
 	s)	summary=1 ;;
 	v)	verbose=1 ;;
 	t)	totals=$OPTARG ;;

@@ -3,6 +3,8 @@
 # The machines and the scenarios of run.sh. The tests are these, in this order:
 # slow is what a limit has to be multiplied by.
 test_scenarios="kunit iommufd nesting two_smmus no_canwbs guest guest_two"
+# What these tell a debug kernel, it has mostly been told before: with ALL=1 only
+long_scenarios="guest_two"
 
 # One SMMU for everything. edu devices each alone behind a root port, so that
 # each has an IOMMU group of its own and can be reset through the port.
