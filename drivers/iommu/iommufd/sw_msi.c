@@ -14,6 +14,8 @@
  *  - A group remembers which doorbells it was told (sw_msi_used), and all of
  *    them are mapped in a domain before the group is attached to it. One that
  *    comes up just then is mapped in that domain (sw_msi_next) too.
+ *  - They are unmapped when the last group leaves, before the window is no
+ *    longer reserved in the IOAS.
  *
  * For a nested domain that is the domain of the parent: the page is an IPA then.
  * It is up to the VMM that the guest's stage 1 maps an address to it.
@@ -126,6 +128,23 @@ static int iommufd_sw_msi_map(struct iommufd_hwpt_paging *hwpt_paging,
 	return 0;
 }
 
+/* A group is no longer attached, or not attached after all */
+static void iommufd_sw_msi_put(struct iommufd_sw_msi *sw_msi,
+			       struct iommufd_hwpt_paging *hwpt_paging)
+{
+	struct iommufd_sw_msi_page *page;
+
+	lockdep_assert_held(&sw_msi->lock);
+
+	if (--hwpt_paging->sw_msi_groups)
+		return;
+	list_for_each_entry(page, &sw_msi->pages, node)
+		if (hwpt_paging->sw_msi_mapped & BIT_ULL(page->id))
+			iommu_unmap(hwpt_paging->common.domain,
+				    iommufd_sw_msi_iova(page), PAGE_SIZE);
+	hwpt_paging->sw_msi_mapped = 0;
+}
+
 /**
  * iommufd_sw_msi() - Give a doorbell its IOVA
  * @domain: The domain that the device is attached to, of an iommufd HWPT
@@ -151,7 +170,8 @@ int iommufd_sw_msi(struct iommu_domain *domain, struct msi_desc *desc,
 	handle = iommu_attach_handle_get(dev->iommu_group, IOMMU_NO_PASID, 0);
 	if (IS_ERR(handle) || !hwpt_paging)
 		return -EOPNOTSUPP;
-	igroup = to_iommufd_handle(handle)->idev->igroup;
+	/* Not its device, which may be gone: any of the group keeps the handle */
+	igroup = to_iommufd_handle(handle)->igroup;
 	ictx = igroup->ictx;
 
 	/* MSI writes are not translated here */
@@ -168,7 +188,7 @@ int iommufd_sw_msi(struct iommu_domain *domain, struct msi_desc *desc,
 		goto out_unlock;
 	}
 	rc = iommufd_sw_msi_map(hwpt_paging, page);
-	if (!rc && igroup->sw_msi_next != hwpt_paging)
+	if (!rc && igroup->sw_msi_next)
 		rc = iommufd_sw_msi_map(igroup->sw_msi_next, page);
 	if (rc)
 		goto out_unlock;
@@ -185,11 +205,9 @@ out_unlock:
  * @igroup: The group, about to be attached
  * @hwpt_paging: What it will be attached to, or the parent of that
  *
- * Mappings stay until the domain is freed: they are few, and no more than the
- * devices of this context can reach anyhow.
- *
  * Context: The caller holds @igroup->lock. When this fails, or the group is not
- * attached after all, it calls iommufd_sw_msi_undo_attach().
+ * attached after all, it calls iommufd_sw_msi_undo_attach(), and otherwise
+ * iommufd_sw_msi_moved().
  * Return: 0 or the error of the mapping.
  */
 int iommufd_sw_msi_attach(struct iommufd_group *igroup,
@@ -201,11 +219,9 @@ int iommufd_sw_msi_attach(struct iommufd_group *igroup,
 
 	lockdep_assert_held(&igroup->lock);
 
-	if (igroup->sw_msi_start == PHYS_ADDR_MAX)
-		return 0;
-
 	mutex_lock(&sw_msi->lock);
 	igroup->sw_msi_next = hwpt_paging;
+	hwpt_paging->sw_msi_groups++;
 	list_for_each_entry(page, &sw_msi->pages, node) {
 		if (!(igroup->sw_msi_used & BIT_ULL(page->id)))
 			continue;
@@ -219,16 +235,41 @@ int iommufd_sw_msi_attach(struct iommufd_group *igroup,
 
 /**
  * iommufd_sw_msi_undo_attach() - The group stays where it is
- * @igroup: The group that iommufd_sw_msi_attach() was called for
+ * @igroup: The group that iommufd_sw_msi_attach() was called for, if for any
  *
  * Context: The caller holds @igroup->lock, and did so since then.
  */
 void iommufd_sw_msi_undo_attach(struct iommufd_group *igroup)
 {
+	struct iommufd_sw_msi *sw_msi = &igroup->ictx->sw_msi;
+
 	lockdep_assert_held(&igroup->lock);
 
-	mutex_lock(&igroup->ictx->sw_msi.lock);
-	igroup->sw_msi_next = igroup->hwpt ? find_hwpt_paging(igroup->hwpt) :
-					     NULL;
-	mutex_unlock(&igroup->ictx->sw_msi.lock);
+	mutex_lock(&sw_msi->lock);
+	if (igroup->sw_msi_next)
+		iommufd_sw_msi_put(sw_msi, igroup->sw_msi_next);
+	igroup->sw_msi_next = NULL;
+	mutex_unlock(&sw_msi->lock);
+}
+
+/**
+ * iommufd_sw_msi_moved() - The group has been attached, or detached
+ * @igroup: The group. It is where iommufd_sw_msi_attach() said that it would be,
+ *          or nowhere if that was not called
+ *
+ * Context: The caller holds @igroup->lock. The reserved IOVAs of where the group
+ * was are still reserved.
+ */
+void iommufd_sw_msi_moved(struct iommufd_group *igroup)
+{
+	struct iommufd_sw_msi *sw_msi = &igroup->ictx->sw_msi;
+
+	lockdep_assert_held(&igroup->lock);
+
+	mutex_lock(&sw_msi->lock);
+	if (igroup->sw_msi_hwpt)
+		iommufd_sw_msi_put(sw_msi, igroup->sw_msi_hwpt);
+	igroup->sw_msi_hwpt = igroup->sw_msi_next;
+	igroup->sw_msi_next = NULL;
+	mutex_unlock(&sw_msi->lock);
 }

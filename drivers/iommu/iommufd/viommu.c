@@ -117,10 +117,15 @@ int iommufd_viommu_alloc_ioctl(struct iommufd_ucmd *ucmd)
 	}
 
 	viommu = iommufd_viommu_create(ucmd, idev, hwpt_paging, size);
-	if (IS_ERR(viommu)) {
-		rc = PTR_ERR(viommu);
-		goto out_put_hwpt;
-	}
+	rc = PTR_ERR_OR_ZERO(viommu);
+
+out_put_hwpt:
+	iommufd_put_object(ucmd->ictx, &hwpt_paging->common.obj);
+out_put_idev:
+	/* An unbind must not wait for the user memory of the answer */
+	iommufd_put_object(ucmd->ictx, &idev->obj);
+	if (rc)
+		return rc;
 
 	cmd->out_viommu_id = viommu->obj.id;
 	rc = iommufd_ucmd_respond(ucmd, sizeof(*cmd));
@@ -128,11 +133,6 @@ int iommufd_viommu_alloc_ioctl(struct iommufd_ucmd *ucmd)
 		iommufd_object_abort_and_destroy(ucmd->ictx, &viommu->obj);
 	else
 		iommufd_object_finalize(ucmd->ictx, &viommu->obj);
-
-out_put_hwpt:
-	iommufd_put_object(ucmd->ictx, &hwpt_paging->common.obj);
-out_put_idev:
-	iommufd_put_object(ucmd->ictx, &idev->obj);
 	return rc;
 }
 

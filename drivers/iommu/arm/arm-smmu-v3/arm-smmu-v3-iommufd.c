@@ -241,6 +241,10 @@ static bool arm_vsmmu_report_evt(struct arm_smmu_master *master, const u64 *evt)
 	struct iommu_vevent_arm_smmuv3 vevt = {};
 	struct iommufd_vdevice *vdev;
 
+	/* A vDEVICE does not keep a device from being attached to anything else */
+	if (READ_ONCE(master->host_s1))
+		return false;
+
 	/*
 	 * The vDEVICE of now, not of the time of the attach: its vSID is what
 	 * the guest knows the device by, and without one it knows no device.
@@ -351,6 +355,11 @@ void arm_vsmmu_note_owner(struct arm_smmu_master *master)
 		/* That is silent, so what still comes is of the one before */
 		break;
 	case IOMMU_DOMAIN_UNMANAGED:
+		WRITE_ONCE(master->user_owned, true);
+		WRITE_ONCE(master->host_s1,
+			   to_smmu_domain(master->domain)->stage ==
+				   ARM_SMMU_DOMAIN_S1);
+		break;
 	case IOMMU_DOMAIN_NESTED:
 		WRITE_ONCE(master->user_owned, true);
 		break;
@@ -410,7 +419,9 @@ static int arm_smmu_attach_dev_nested(struct iommu_domain *domain,
 		return -EINVAL;
 	if (arm_smmu_ssids_in_use(&master->cd_table))
 		return -EBUSY;
-	if (s1 && !arm_vsmmu_has_master(vsmmu, master))
+	/* Where the group is already, it must be able to stay */
+	if (s1 && iommu_get_domain_for_dev(dev) != domain &&
+	    !arm_vsmmu_has_master(vsmmu, master))
 		return -ENOENT;
 
 	mutex_lock(&arm_smmu_asid_lock);
@@ -423,6 +434,7 @@ static int arm_smmu_attach_dev_nested(struct iommu_domain *domain,
 	if (!ret) {
 		arm_smmu_make_nested_ste(&ste, master, nested, state.s2_tag,
 					 state.ats_enabled);
+		WRITE_ONCE(master->host_s1, false);
 		arm_smmu_install_ste_for_dev(master, &ste);
 		arm_smmu_attach_commit(&state);
 	}

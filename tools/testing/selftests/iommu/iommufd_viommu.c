@@ -975,6 +975,26 @@ TEST_F(viommu, hwpt_holds_viommu)
 				   self->parent));
 }
 
+/* A refused attach changes nothing, whatever became of what allowed the last */
+TEST_F(viommu, refused_without_vdevice)
+{
+	__u32 nested, again, vdev;
+
+	ASSERT_EQ(0, nested_alloc(self->fd, self->dev[0].id, self->viommu,
+				  &nested));
+	ASSERT_EQ(0, nested_alloc(self->fd, self->dev[0].id, self->viommu,
+				  &again));
+	ASSERT_EQ(0, vdevice_alloc(self->fd, self->viommu, self->dev[0].id,
+				   VIRT_ID, &vdev));
+	ASSERT_EQ(0, attach(self->fd, &self->dev[0], nested));
+	ASSERT_EQ(0, destroy(self->fd, vdev));
+	EXPECT_EQ(ENOENT, attach(self->fd, &self->dev[0], again));
+	EXPECT_EQ(EBUSY, destroy(self->fd, nested));
+	EXPECT_EQ(0, destroy(self->fd, again));
+	EXPECT_EQ(0, attach(self->fd, &self->dev[0], self->parent));
+	EXPECT_EQ(ENOENT, attach(self->fd, &self->dev[0], nested));
+}
+
 TEST_F(viommu, attach_needs_vdevice)
 {
 	__u32 nested, direct, viommu, vdev, other;
@@ -1776,12 +1796,13 @@ TEST_F_TIMEOUT(viommu, unbind_while_device_in_use, 100)
 }
 
 /* Nobody can use, or take away, what the caller has not been told of (H18) */
-TEST_F(viommu, viommu_alloc_slow_answer)
+TEST_F_TIMEOUT(viommu, viommu_alloc_slow_answer, 100)
 {
 	struct iommu_viommu_alloc *cmd;
 	struct slow_page slow;
 	struct call call;
 	__u32 next = self->viommu + 1, id;
+	double start;
 
 	if (slow_page_init(&slow, true))
 		SKIP(return, "no userfaultfd: %s", strerror(errno));
@@ -1804,6 +1825,10 @@ TEST_F(viommu, viommu_alloc_slow_answer)
 	EXPECT_EQ(0, viommu_alloc(self->fd, self->dev[0].id, self->parent,
 				  &id));
 	EXPECT_EQ(0, destroy(self->fd, id));
+	/* Nor does the device */
+	start = now();
+	EXPECT_EQ(0, destroy(self->fd, self->dev[0].stdev));
+	EXPECT_LT(now() - start, 5);
 
 	slow_page_provide(&slow);
 	EXPECT_EQ(0, call_join(&call));

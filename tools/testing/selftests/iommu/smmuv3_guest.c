@@ -688,44 +688,55 @@ static int edu_bind_vfio_pci(const char *bdf)
 	return write_str("/sys/bus/pci/drivers_probe", bdf);
 }
 
-/* All that a test may use: alone in the IOMMU group, behind an SMMU */
-static unsigned int device_list(__u32 id, char (*bdfs)[16], char *why,
-				size_t len)
+/* The next device of that kind that stands in @dir, or NULL */
+static const char *device_next(DIR *dir, __u32 id)
+{
+	struct dirent *ent;
+
+	while ((ent = readdir(dir)))
+		if (strlen(ent->d_name) < sizeof(((struct edu *)0)->bdf) &&
+		    pci_attr(ent->d_name, "vendor") == (id & 0xffff) &&
+		    pci_attr(ent->d_name, "device") == id >> 16)
+			return ent->d_name;
+	return NULL;
+}
+
+/* All that a test may use: @group of them in an IOMMU group, behind an SMMU */
+static unsigned int device_list(__u32 id, int group, char (*bdfs)[16],
+				char *why, size_t len)
 {
 	unsigned int n = 0;
-	struct dirent *ent;
+	const char *bdf;
 	DIR *dir;
 
 	snprintf(why, len, "no device %04x:%04x", id & 0xffff, id >> 16);
 	dir = opendir(SYS_PCI);
 	if (!dir)
 		return 0;
-	while (n != MAX_EDUS && (ent = readdir(dir))) {
+	/* A device may get its IOMMU, and so its group, only with its driver */
+	while ((bdf = device_next(dir, id)))
+		if (edu_bind_vfio_pci(bdf))
+			snprintf(why, len, "%s does not bind to vfio-pci", bdf);
+	rewinddir(dir);
+	while (n != MAX_EDUS && (bdf = device_next(dir, id))) {
 		char path[PATH_MAX], name[64];
 
-		if (strlen(ent->d_name) >= sizeof(*bdfs) ||
-		    pci_attr(ent->d_name, "vendor") != (id & 0xffff) ||
-		    pci_attr(ent->d_name, "device") != id >> 16)
+		if (pci_link(bdf, "driver", name, sizeof(name)) ||
+		    strcmp(name, "vfio-pci"))
 			continue;
-		/* A device may get its IOMMU only with its driver */
-		if (edu_bind_vfio_pci(ent->d_name)) {
-			snprintf(why, len, "%s does not bind to vfio-pci",
-				 ent->d_name);
-			continue;
-		}
-		if (pci_link(ent->d_name, "iommu", name, sizeof(name))) {
-			snprintf(why, len, "%s has no IOMMU", ent->d_name);
+		if (pci_link(bdf, "iommu", name, sizeof(name))) {
+			snprintf(why, len, "%s has no IOMMU", bdf);
 			continue;
 		}
 		snprintf(path, sizeof(path), SYS_PCI "/%s/iommu_group/devices",
-			 ent->d_name);
-		if (dir_entries(path, name, sizeof(name)) != 1) {
+			 bdf);
+		if (dir_entries(path, name, sizeof(name)) != group) {
 			snprintf(why, len,
-				 "%s shares its IOMMU group with other devices",
-				 ent->d_name);
+				 "%s is not one of %d devices in its IOMMU group",
+				 bdf, group);
 			continue;
 		}
-		memcpy(bdfs[n++], ent->d_name, strlen(ent->d_name) + 1);
+		memcpy(bdfs[n++], bdf, strlen(bdf) + 1);
 	}
 	closedir(dir);
 	qsort(bdfs, n, sizeof(*bdfs), bdf_cmp);
@@ -736,7 +747,7 @@ int device_find(__u32 id, char bdf[16], char *why, size_t len)
 {
 	char bdfs[MAX_EDUS][16];
 
-	if (!device_list(id, bdfs, why, len))
+	if (!device_list(id, 1, bdfs, why, len))
 		return -ENODEV;
 	memcpy(bdf, bdfs[0], sizeof(*bdfs));
 	return 0;
@@ -750,17 +761,18 @@ int edu_find(char bdf[16], char *why, size_t len)
 int edu_find_pair(enum edu_pair pair, char a[16], char b[16], char *why,
 		  size_t len)
 {
-	char bdfs[MAX_EDUS][16], smmu_a[64], smmu_b[64];
+	const char *link = pair == EDU_SAME_GROUP ? "iommu_group" : "iommu";
+	char bdfs[MAX_EDUS][16], of_a[64], of_b[64];
 	bool want_other = pair == EDU_OTHER_SMMU;
 	unsigned int n, i, j;
 
-	n = device_list(EDU_ID, bdfs, why, len);
+	n = device_list(EDU_ID, pair == EDU_SAME_GROUP ? 2 : 1, bdfs, why, len);
 	for (i = 0; i < n; i++) {
 		for (j = i + 1; j < n; j++) {
-			if (pci_link(bdfs[i], "iommu", smmu_a, sizeof(smmu_a)) ||
-			    pci_link(bdfs[j], "iommu", smmu_b, sizeof(smmu_b)))
+			if (pci_link(bdfs[i], link, of_a, sizeof(of_a)) ||
+			    pci_link(bdfs[j], link, of_b, sizeof(of_b)))
 				continue;
-			if (!!strcmp(smmu_a, smmu_b) != want_other)
+			if (!!strcmp(of_a, of_b) != want_other)
 				continue;
 			memcpy(a, bdfs[i], sizeof(*bdfs));
 			memcpy(b, bdfs[j], sizeof(*bdfs));
@@ -768,9 +780,10 @@ int edu_find_pair(enum edu_pair pair, char a[16], char b[16], char *why,
 		}
 	}
 	if (n)
-		snprintf(why, len, "no two edu devices behind %s",
-			 pair == EDU_SAME_SMMU ? "the same SMMU" :
-						 "different SMMUs");
+		snprintf(why, len, "no two edu devices %s",
+			 pair == EDU_SAME_GROUP ? "in one IOMMU group" :
+			 pair == EDU_SAME_SMMU  ? "behind the same SMMU" :
+						  "behind different SMMUs");
 	return -ENODEV;
 }
 

@@ -258,6 +258,8 @@ struct edu {
 enum edu_pair {
 	EDU_SAME_SMMU,
 	EDU_OTHER_SMMU,
+	/* In one IOMMU group. The other two are each alone in theirs */
+	EDU_SAME_GROUP,
 };
 
 /* Names of devices that a test may use; @why says what is missing when none */

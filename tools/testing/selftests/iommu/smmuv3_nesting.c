@@ -516,6 +516,58 @@ TEST_F(nesting, msi_window_reserved)
 				    HOLE_SIZE, true));
 }
 
+/* It is given back with the device, and the doorbells do not stay in it */
+TEST_F(nesting, msi_window_given_back)
+{
+	struct vm *vm = &self->vm;
+	__u32 ioas_id = vm->g.ioas_id;
+	void *mem;
+
+	mem = mmap(NULL, HOLE_SIZE, PROT_READ | PROT_WRITE,
+		   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, mem);
+	ASSERT_EQ(0, edu_msi_enable(&vm->dev));
+	EXPECT_TRUE(edu_msi_arrives(&vm->dev, 1000));
+	/* Attached twice in a row, it is still one */
+	ASSERT_EQ(0, edu_attach(&vm->dev, vm->v.hwpt_s1));
+	ASSERT_EQ(0, edu_attach(&vm->dev, vm->g.s2_id));
+	EXPECT_TRUE(edu_msi_arrives(&vm->dev, 1000));
+
+	ASSERT_EQ(0, edu_detach(&vm->dev));
+	EXPECT_EQ(0, ioas_map(vm->fd, ioas_id, mem, SW_MSI_BASE, HOLE_SIZE,
+			      true));
+	EXPECT_EQ(0, ioas_unmap(vm->fd, ioas_id, SW_MSI_BASE, HOLE_SIZE));
+	ASSERT_EQ(0, edu_attach(&vm->dev, vm->g.s2_id));
+	EXPECT_TRUE(edu_msi_arrives(&vm->dev, 1000));
+}
+
+/* Of a group, the device that was attached first may be the first to go */
+TEST(shared_group)
+{
+	char a[16], b[16], why[128];
+	struct edu dev[2] = {};
+	struct guest g = {};
+	__u64 page;
+	int fd;
+
+	if (edu_find_pair(EDU_SAME_GROUP, a, b, why, sizeof(why)))
+		SKIP(return, "%s", why);
+	klog_mark(_metadata->name);
+	fd = iommufd_open();
+	ASSERT_LE(0, fd);
+	device_start(_metadata, &g, &dev[0], fd, a);
+	device_start(_metadata, &g, &dev[1], fd, b);
+	edu_close(&dev[0]);
+
+	ASSERT_EQ(0, edu_msi_enable(&dev[1]));
+	EXPECT_TRUE(edu_msi_arrives(&dev[1], 1000));
+	page = guest_page(&g);
+	EXPECT_EQ(page, lands(&dev[1], &g, page));
+	edu_close(&dev[1]);
+	close(fd);
+	expect_clean_klog(_metadata);
+}
+
 /* Every step takes effect at once, with caches full of the one before */
 TEST_F(nesting, replace)
 {
@@ -1635,6 +1687,25 @@ TEST_F(nesting, many_viommus)
 	EXPECT_EQ(a, vm_lands(vm, a));
 }
 
+/* The VM that it belongs to may be asked for again, but what is attached stays */
+TEST_F(nesting, refused_without_vdevice)
+{
+	struct vm *vm = &self->vm;
+	__u64 a = guest_page(&vm->g);
+	__u32 again;
+
+	vm_map(vm, IOVA_A, a);
+	ASSERT_EQ(0, vm_hwpt(vm, ste_s1(vm->v.cd), &again));
+	ASSERT_EQ(0, edu_attach(&vm->dev, vm->v.hwpt_s1));
+	ASSERT_EQ(0, iommufd_destroy(vm->fd, vm->v.vdevice_id));
+	EXPECT_EQ(-ENOENT, edu_attach(&vm->dev, again));
+	EXPECT_EQ(a, vm_lands(vm, IOVA_A));
+	/* A way to a stage 2, and none back */
+	ASSERT_EQ(0, edu_attach(&vm->dev, vm->g.s2_id));
+	EXPECT_EQ(-ENOENT, edu_attach(&vm->dev, vm->v.hwpt_s1));
+	EXPECT_EQ(a, vm_lands(vm, a));
+}
+
 /*
  * Who pays: without a limit that reaches all that a VMM can make the kernel
  * keep, it could take the memory of the machine
@@ -2185,6 +2256,25 @@ TEST_F(events, stage2_is_for_the_host)
 }
 
 /* An event has the name that the device has when it comes */
+/* A vDEVICE says whose the device is, not whose the stage 1 is */
+TEST_F(events, host_stage1)
+{
+	struct vm *vm = &self->e.vm;
+	__u32 s1;
+
+	ASSERT_EQ(0, hwpt_alloc(vm->fd, vm->dev.dev_id, vm->g.ioas_id, 0,
+				IOMMU_HWPT_DATA_NONE, NULL, 0, &s1));
+	ASSERT_EQ(0, edu_attach(&vm->dev, s1));
+	EXPECT_TRUE(host_log_gets(vm, IOVA_B));
+	expect_no_event(_metadata, self->e.queue);
+
+	/* And back */
+	ASSERT_EQ(0, edu_attach(&vm->dev, vm->v.hwpt_s1));
+	fault(&vm->dev, IOVA_B, false);
+	events_expect(_metadata, &self->e, EVT_TRANSLATION, EVT1_CLASS_IN,
+		      IOVA_B);
+}
+
 TEST_F(events, vdevice)
 {
 	struct vm *vm = &self->e.vm;

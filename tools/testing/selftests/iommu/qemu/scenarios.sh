@@ -7,7 +7,8 @@ test_scenarios="kunit iommufd nesting two_smmus no_canwbs guest guest_two"
 long_scenarios="guest_two"
 
 # One SMMU for everything. edu devices each alone behind a root port, so that
-# each has an IOMMU group of its own and can be reset through the port.
+# each has an IOMMU group of its own and can be reset through the port. Two more
+# are functions of one device, which share a group.
 machine_one() {
 	machine=(-M virt,gic-version=3,virtualization=on,its=on,iommu=smmuv3
 		-global arm-smmuv3.stage=nested)
@@ -18,7 +19,10 @@ machine_one() {
 		-device pcie-root-port,id=rp1,chassis=2
 		-device edu,bus=rp1,dma_mask=0xffffffffffff
 		-device pcie-root-port,id=rp2,chassis=3
-		-device nvme,bus=rp2,drive=disk,serial=nesting)
+		-device nvme,bus=rp2,drive=disk,serial=nesting
+		-device pcie-root-port,id=rp3,chassis=4
+		-device edu,bus=rp3,addr=0.0,multifunction=on,dma_mask=0xffffffffffff
+		-device edu,bus=rp3,addr=0.1,dma_mask=0xffffffffffff)
 }
 
 # Two SMMUs, each with an edu and an NVMe of its own; what hangs on pcie.0 has none
