@@ -3080,7 +3080,10 @@ static int fake_iopf_handler(struct iopf_group *group)
 			    &fake_iopf->handle);
 	if (fake_iopf->num == ARRAY_SIZE(fake_iopf->got))
 		return -ENOSPC;
-	iopf_group_dequeue(group);
+	/* Not iopf_group_dequeue(): the first releases of 6.12 have none */
+	mutex_lock(&group->fault_param->lock);
+	list_del_init(&group->pending_node);
+	mutex_unlock(&group->fault_param->lock);
 	fake_iopf->got[fake_iopf->num++] = group;
 	return 0;
 }

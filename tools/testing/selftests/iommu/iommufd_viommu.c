@@ -4149,6 +4149,8 @@ TEST_F(veventq, race_vdevice_destroy)
 	EXPECT_TRUE(got_only(&workers[2], 0));
 	EXPECT_TRUE(has_happened(&workers[0], 0));
 	EXPECT_TRUE(has_happened(&workers[0], ENOENT));
+	while (read_empty(self->guest.events))
+		;
 	EXPECT_EQ(0, guest_works(&storm.guest));
 }
 
