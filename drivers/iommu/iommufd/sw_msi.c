@@ -24,6 +24,7 @@
 #include <linux/iommu.h>
 #include <linux/iommufd.h>
 #include <linux/list.h>
+#include <linux/minmax.h>
 #include <linux/msi.h>
 #include <linux/mutex.h>
 #include <linux/slab.h>
@@ -233,6 +234,22 @@ int iommufd_sw_msi_attach(struct iommufd_group *igroup,
 	return rc;
 }
 
+/* The group is in one domain again: done with the other one, if there is one */
+static void iommufd_sw_msi_settle(struct iommufd_group *igroup, bool moved)
+{
+	struct iommufd_sw_msi *sw_msi = &igroup->ictx->sw_msi;
+
+	lockdep_assert_held(&igroup->lock);
+
+	mutex_lock(&sw_msi->lock);
+	if (moved)
+		swap(igroup->sw_msi_hwpt, igroup->sw_msi_next);
+	if (igroup->sw_msi_next)
+		iommufd_sw_msi_put(sw_msi, igroup->sw_msi_next);
+	igroup->sw_msi_next = NULL;
+	mutex_unlock(&sw_msi->lock);
+}
+
 /**
  * iommufd_sw_msi_undo_attach() - The group stays where it is
  * @igroup: The group that iommufd_sw_msi_attach() was called for, if for any
@@ -241,15 +258,7 @@ int iommufd_sw_msi_attach(struct iommufd_group *igroup,
  */
 void iommufd_sw_msi_undo_attach(struct iommufd_group *igroup)
 {
-	struct iommufd_sw_msi *sw_msi = &igroup->ictx->sw_msi;
-
-	lockdep_assert_held(&igroup->lock);
-
-	mutex_lock(&sw_msi->lock);
-	if (igroup->sw_msi_next)
-		iommufd_sw_msi_put(sw_msi, igroup->sw_msi_next);
-	igroup->sw_msi_next = NULL;
-	mutex_unlock(&sw_msi->lock);
+	iommufd_sw_msi_settle(igroup, false);
 }
 
 /**
@@ -262,14 +271,5 @@ void iommufd_sw_msi_undo_attach(struct iommufd_group *igroup)
  */
 void iommufd_sw_msi_moved(struct iommufd_group *igroup)
 {
-	struct iommufd_sw_msi *sw_msi = &igroup->ictx->sw_msi;
-
-	lockdep_assert_held(&igroup->lock);
-
-	mutex_lock(&sw_msi->lock);
-	if (igroup->sw_msi_hwpt)
-		iommufd_sw_msi_put(sw_msi, igroup->sw_msi_hwpt);
-	igroup->sw_msi_hwpt = igroup->sw_msi_next;
-	igroup->sw_msi_next = NULL;
-	mutex_unlock(&sw_msi->lock);
+	iommufd_sw_msi_settle(igroup, true);
 }
