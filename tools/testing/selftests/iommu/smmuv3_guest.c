@@ -588,7 +588,7 @@ struct iommu_hwpt_arm_smmuv3 ste_abort(void)
 #define EDU_ID			0x11e81234
 #define MAX_EDUS		16
 
-static int read_str(const char *path, char *buf, size_t len)
+int read_str(const char *path, char *buf, size_t len)
 {
 	int fd = open(path, O_RDONLY);
 	ssize_t n;
@@ -605,7 +605,7 @@ static int read_str(const char *path, char *buf, size_t len)
 	return 0;
 }
 
-static int write_str(const char *path, const char *str)
+int write_str(const char *path, const char *str)
 {
 	int fd = open(path, O_WRONLY);
 	int rc = 0;

@@ -362,6 +362,10 @@ char *klog_read(bool since_mark);
 /* How often it is in there since the mark */
 unsigned int klog_count(const char *str);
 
+/* A file of sysfs or the like; @buf gets a string without the last newline */
+int read_str(const char *path, char *buf, size_t len);
+int write_str(const char *path, const char *str);
+
 void random_bytes(void *buf, size_t len);
 __u64 random_u64(void);
 

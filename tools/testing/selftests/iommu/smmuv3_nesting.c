@@ -14,7 +14,6 @@
  * VSID, its VMIDs are random, its IOVAs are no IPAs.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -1716,29 +1715,13 @@ TEST_F(nesting, refused_without_vdevice)
 #define CHARGE_SLACK	(128 * 4096)
 #define EVENTQ_DEPTH	1024
 
-static int file_write(const char *path, const char *str)
-{
-	int fd = open(path, O_WRONLY);
-	int ret;
-
-	if (fd < 0)
-		return -errno;
-	ret = write(fd, str, strlen(str)) < 0 ? -errno : 0;
-	close(fd);
-	return ret;
-}
-
 static long cgroup_charged(void)
 {
-	FILE *f = fopen(CGROUP_VMM "/memory.current", "re");
-	long bytes = -1;
+	char buf[32];
 
-	if (!f)
+	if (read_str(CGROUP_VMM "/memory.current", buf, sizeof(buf)))
 		return -1;
-	if (fscanf(f, "%ld", &bytes) != 1)
-		bytes = -1;
-	fclose(f);
-	return bytes;
+	return strtol(buf, NULL, 10);
 }
 
 /* On an IOAS with nothing in it: the tables of what is mapped are another matter */
@@ -1825,18 +1808,18 @@ FIXTURE_SETUP(charge)
 {
 	if (access(CGROUP "/cgroup.controllers", F_OK))
 		SKIP(return, "no cgroup v2 at " CGROUP);
-	if (file_write(CGROUP "/cgroup.subtree_control", "+memory"))
+	if (write_str(CGROUP "/cgroup.subtree_control", "+memory"))
 		SKIP(return, "no memory controller in " CGROUP);
 	if (mkdir(CGROUP_VMM, 0755))
 		ASSERT_EQ(EEXIST, errno);
-	ASSERT_EQ(0, file_write(CGROUP_VMM "/cgroup.procs", "0"));
+	ASSERT_EQ(0, write_str(CGROUP_VMM "/cgroup.procs", "0"));
 	vm_start_nesting(_metadata, &self->vm);
 }
 
 FIXTURE_TEARDOWN(charge)
 {
 	vm_stop(_metadata, &self->vm);
-	EXPECT_EQ(0, file_write(CGROUP "/cgroup.procs", "0"));
+	EXPECT_EQ(0, write_str(CGROUP "/cgroup.procs", "0"));
 	EXPECT_EQ(0, rmdir(CGROUP_VMM));
 }
 
@@ -2255,7 +2238,6 @@ TEST_F(events, stage2_is_for_the_host)
 	events_expect_none(_metadata, &self->e);
 }
 
-/* An event has the name that the device has when it comes */
 /* A vDEVICE says whose the device is, not whose the stage 1 is */
 TEST_F(events, host_stage1)
 {
@@ -2275,6 +2257,7 @@ TEST_F(events, host_stage1)
 		      IOVA_B);
 }
 
+/* An event has the name that the device has when it comes */
 TEST_F(events, vdevice)
 {
 	struct vm *vm = &self->e.vm;
