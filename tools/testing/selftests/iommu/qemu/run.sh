@@ -36,6 +36,9 @@ arch=${ARCH:-arm64}
 [ "$arch" = arm64 ] || . "$here/$arch.sh"
 debug=${DEBUG_KERNEL:-}
 debug=${debug#no}
+# What takes minutes there is left out
+brief=$debug
+[ -z "${ALL:-}" ] || brief=
 # Of a scenario, where results are added up
 label=${arch#arm64}${debug:+debug}
 slow=${debug:+6}
@@ -227,8 +230,8 @@ while getopts dlsvt: opt; do
 	case $opt in
 	l)	declare -F | sed -n 's/^declare -f scenario_//p'; exit 0 ;;
 	d)	for s in $test_scenarios; do
-			[ -n "$debug" ] && [ -z "${ALL:-}" ] &&
-				[[ " ${long_scenarios-} " = *" $s "* ]] || echo "$s"
+			[ -n "$brief" ] && [[ " ${long_scenarios-} " = *" $s "* ]] ||
+				echo "$s"
 		done
 		exit 0 ;;
 	s)	summary=1 ;;

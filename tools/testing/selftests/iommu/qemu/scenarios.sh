@@ -91,7 +91,7 @@ scenario_iommufd() {
 	machine_one
 	limit=300
 	kargs+=" hugepages=160"
-	if [ -n "$debug" ] && [ -z "${ALL:-}" ]; then
+	if [ -n "$brief" ]; then
 		repeats=$(printf ',-V,%s' $iommufd_repeats)
 		about+=", without repeats"
 	fi
@@ -117,7 +117,7 @@ scenario_nesting() {
 	machine_group
 	limit=300
 	# Thousands of objects, for what they cost
-	if [ -n "$debug" ] && [ -z "${ALL:-}" ]; then
+	if [ -n "$brief" ]; then
 		without=",-F,charge"
 		about+=", without charge"
 	fi
