@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
 # For scripts that look at the series in build/linux and report as TAP: sourced,
-# with $tree set. They end with: echo "1..$n"; exit $failed
+# with $tree set, and $obj before make_. They end with: echo "1..$n"; exit $failed
 n=0
 failed=0
 cross=
@@ -29,4 +29,9 @@ added_lines() {
 				for (i = 0; i < num; i++)
 					print file ":" substr(at[1], 2) + i
 			}'
+}
+
+# make_ TARGET...: in the tree, for arm64, by the cross compiler if it takes one
+make_() {
+	nice make -C "$tree" O="$obj" ARCH=arm64 CROSS_COMPILE="$cross" -s -j"$(nproc)" "$@"
 }
