@@ -2545,6 +2545,74 @@ TEST_F(nesting, race_device_gone)
 	ASSERT_EQ(0, edu_attach(&vm->dev, vm->g.s2_id));
 }
 
+static int move_once(struct worker *w)
+{
+	return edu_attach(w->data, w->ids[w->turns % 3]);
+}
+
+/* A device gets in only where the rest of its group is right now */
+static int join_once(struct worker *w)
+{
+	int rc = edu_attach(w->data, w->ids[w->turns % 3]);
+
+	if (rc)
+		return rc == -EINVAL ? 0 : rc;
+	return edu_attach(w->data, w->ids[w->turns / 3 % 3]) ?:
+	       edu_detach(w->data);
+}
+
+/* One device of a group leaves while another one takes the group elsewhere */
+TEST(race_group)
+{
+	struct worker workers[] = {
+		{ .once = move_once },
+		{ .once = join_once },
+	};
+	char a[16], b[16], why[128];
+	struct edu dev[2] = {};
+	struct guest g = {};
+	unsigned int i;
+	__u32 other;
+	__u64 page;
+	int fd;
+
+	if (edu_find_pair(EDU_SAME_GROUP, a, b, why, sizeof(why)))
+		SKIP(return, "%s", why);
+	klog_mark(_metadata->name);
+	fd = iommufd_open();
+	ASSERT_LE(0, fd);
+	device_start(_metadata, &g, &dev[0], fd, a);
+	device_start(_metadata, &g, &dev[1], fd, b);
+	ASSERT_EQ(0, hwpt_alloc(fd, dev[0].dev_id, g.ioas_id, 0,
+				IOMMU_HWPT_DATA_NONE, NULL, 0, &other));
+	for (i = 0; i != ARRAY_SIZE(workers); i++) {
+		workers[i].data = &dev[i];
+		workers[i].ids[0] = g.s2_id;
+		workers[i].ids[1] = other;
+		/* A domain that is made when it is needed */
+		workers[i].ids[2] = g.ioas_id;
+	}
+
+	for (i = 0; i != ARRAY_SIZE(workers); i++)
+		worker_start(_metadata, &workers[i]);
+	sleep(1);
+	for (i = 0; i != ARRAY_SIZE(workers); i++)
+		worker_stop(_metadata, &workers[i]);
+
+	/* And nothing has a user too many, or one too few */
+	ASSERT_EQ(0, edu_attach(&dev[0], g.s2_id));
+	page = guest_page(&g);
+	EXPECT_EQ(page, lands(&dev[0], &g, page));
+	EXPECT_EQ(0, iommufd_destroy(fd, other));
+	EXPECT_EQ(-EBUSY, iommufd_destroy(fd, g.s2_id));
+	edu_close(&dev[0]);
+	edu_close(&dev[1]);
+	EXPECT_EQ(0, iommufd_destroy(fd, g.s2_id));
+	EXPECT_EQ(0, iommufd_destroy(fd, g.ioas_id));
+	close(fd);
+	expect_clean_klog(_metadata);
+}
+
 /* Faults as fast as edu can, while all that an event goes through changes */
 static int queue_once(struct worker *w)
 {
