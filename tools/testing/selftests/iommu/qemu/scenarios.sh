@@ -2,7 +2,7 @@
 #
 # The machines and the scenarios of run.sh. The tests are these, in this order:
 # slow is what a limit has to be multiplied by.
-test_scenarios="kunit iommufd nesting two_smmus no_canwbs guest guest_two"
+test_scenarios="kunit iommufd nesting group two_smmus no_canwbs guest guest_two"
 # What these tell a debug kernel, it has mostly been told before: with ALL=1 only
 long_scenarios="guest_two"
 
@@ -19,13 +19,6 @@ machine_one() {
 		-device edu,bus=rp1,dma_mask=0xffffffffffff
 		-device pcie-root-port,id=rp2,chassis=3
 		-device nvme,bus=rp2,drive=disk,serial=nesting)
-}
-
-# Two more edu are functions of one device, and so in one group. Behind a port VFIO
-# would have one lock for both; on the root bus nothing keeps them apart.
-machine_group() {
-	machine+=(-device edu,addr=10.0,multifunction=on,dma_mask=0xffffffffffff
-		-device edu,addr=10.1,dma_mask=0xffffffffffff)
 }
 
 # Two SMMUs, each with an edu and an NVMe of its own; what hangs on pcie.0 has none
@@ -50,6 +43,14 @@ machine_two() {
 		-device nvme,bus=rb1,drive=disk,serial=nesting)
 }
 
+# With two more edu that are functions of one device, and so in one group. Behind a
+# port VFIO would have one lock for both; on the root bus nothing keeps them apart.
+machine_group() {
+	machine_one
+	machine+=(-device edu,addr=10.0,multifunction=on,dma_mask=0xffffffffffff
+		-device edu,addr=10.1,dma_mask=0xffffffffffff)
+}
+
 # A host that boots by device tree knows nothing of CANWBS
 machine_dt() {
 	machine_one
@@ -62,11 +63,11 @@ machine_dt() {
 scenario_boot() {
 	about="boots and does what PLAN says"
 	case ${MACHINE:=one} in
-	one)	machine_one
-		machine_group ;;
+	one)	machine_one ;;
+	group)	machine_group ;;
 	two)	machine_two ;;
 	dt)	machine_dt; canwbs=0 ;;
-	*)	die "MACHINE is one, two or dt" ;;
+	*)	die "MACHINE is one, group, two or dt" ;;
 	esac
 	limit=${LIMIT:-120}
 	args=${PLAN-}
@@ -114,7 +115,6 @@ scenario_nesting() {
 
 	about="a VMM and its guest played against one SMMU"
 	machine_one
-	machine_group
 	limit=300
 	# Thousands of objects, for what they cost
 	if [ -n "$brief" ]; then
@@ -124,6 +124,12 @@ scenario_nesting() {
 	args="timeout=$((240 * slow)) run=/tests/smmuv3_hostcheck"
 	args+=" run=/tests/smmuv3_nesting$without run=/tests/smmuv3_race"
 	args+=" vfio=edu,1234:11e8 run=/tests/smmuv3_example,@edu@"
+}
+
+scenario_group() {
+	about="two devices in one IOMMU group"
+	machine_group
+	args="run=/tests/smmuv3_nesting,-t,shared_group,-t,race_group"
 }
 
 scenario_two_smmus() {
