@@ -315,15 +315,24 @@ static struct pci_ops fake_pci_ops = {
 	.write = fake_pci_write,
 };
 
-static void fake_dev_add_ats(struct fake_dev *fdev)
+/* Behind tests that are skipped without CONFIG_PCI_ATS; @pf if it is a VF of that */
+static void fake_dev_add_ats(struct fake_dev *fdev, struct fake_dev *pf)
 {
 	fdev->fake->smmu.features |= ARM_SMMU_FEAT_ATS;
 	fdev->fwspec.flags |= IOMMU_FWSPEC_PCI_RC_ATS;
 	fdev->bus.ops = &fake_pci_ops;
 	fdev->pci.dev.bus = &pci_bus_type;
 	fdev->pci.bus = &fdev->bus;
-	fdev->pci.ats_cap = FAKE_ATS_CAP;
 	fdev->pci.error_state = pci_channel_io_normal;
+#ifdef CONFIG_PCI_ATS
+	fdev->pci.ats_cap = FAKE_ATS_CAP;
+	if (pf) {
+		/* The PF has another STU: ATS of the VF cannot be enabled */
+		pf->pci.ats_stu = 16;
+		fdev->pci.is_virtfn = 1;
+		fdev->pci.physfn = &pf->pci;
+	}
+#endif
 }
 
 KUNIT_DEFINE_ACTION_WRAPPER(fake_vdevs_free, xa_destroy, struct xarray *);
@@ -2504,11 +2513,14 @@ static void arm_smmu_s2_test_atc(struct kunit *test)
 	struct iommu_domain *s1;
 	unsigned int i;
 
+	if (!IS_ENABLED(CONFIG_PCI_ATS))
+		kunit_skip(test, "needs CONFIG_PCI_ATS");
+
 	s1 = fake_nested_alloc(vsmmu, user, STE_S1, STE_1_EATS(1));
 	KUNIT_ASSERT_FALSE(test, IS_ERR(s1));
 	KUNIT_ASSERT_EQ(test, 0, fake_vdev_add(vsmmu, nested, 0));
 	/* The SMMU that made the domain need not have ATS, nor be in use */
-	fake_dev_add_ats(nested);
+	fake_dev_add_ats(nested, NULL);
 	KUNIT_EXPECT_EQ(test, 0, fake_attach_nested(nested, s1));
 	KUNIT_EXPECT_EQ(test, 0, fake_attach_bare(no_ats, s2));
 	fake_smmu_drain(fake_b);
@@ -2518,7 +2530,7 @@ static void arm_smmu_s2_test_atc(struct kunit *test)
 	expect_sync(fake_b);
 	expect_none(fake_b);
 
-	fake_dev_add_ats(plain);
+	fake_dev_add_ats(plain, NULL);
 	plain->master.num_streams = 2;
 	plain->streams[1].id = 11;
 	KUNIT_EXPECT_EQ(test, 0, fake_attach_bare(plain, s2));
@@ -2564,6 +2576,9 @@ static void arm_vsmmu_test_ats(struct kunit *test)
 	unsigned int i;
 	u64 cmd[2];
 
+	if (!IS_ENABLED(CONFIG_PCI_ATS))
+		kunit_skip(test, "needs CONFIG_PCI_ATS");
+
 	bypass = fake_nested_alloc(vm->vsmmu, vm->user, STE_BYPASS,
 				   STE_1_EATS(1));
 	s1 = fake_nested_alloc(vm->vsmmu, vm->user, STE_S1, 0);
@@ -2571,7 +2586,7 @@ static void arm_vsmmu_test_ats(struct kunit *test)
 	KUNIT_ASSERT_FALSE(test, IS_ERR(bypass));
 	KUNIT_ASSERT_FALSE(test, IS_ERR(s1));
 	KUNIT_ASSERT_FALSE(test, IS_ERR(s1_eats));
-	fake_dev_add_ats(fdev);
+	fake_dev_add_ats(fdev, NULL);
 
 	for (i = 0; i < ARRAY_SIZE(states); i++) {
 		state = states[i];
@@ -2626,7 +2641,7 @@ static void arm_vsmmu_test_ats(struct kunit *test)
 	fake_vm_free(vm);
 }
 
-/* The PF has another STU: ATS of the VF cannot be enabled */
+/* A VF that cannot have what its PF has not */
 static void arm_vsmmu_test_ats_fails(struct kunit *test)
 {
 	struct fake_vm *vm = fake_vm_alloc(test, ARM_SMMU_FEAT_ATS,
@@ -2634,14 +2649,14 @@ static void arm_vsmmu_test_ats_fails(struct kunit *test)
 	struct fake_dev *fdev = vm->fdev, *pf;
 	struct iommu_domain *s1;
 
+	if (!IS_ENABLED(CONFIG_PCI_ATS))
+		kunit_skip(test, "needs CONFIG_PCI_ATS");
+
 	s1 = fake_nested_alloc(vm->vsmmu, vm->user, STE_S1, STE_1_EATS(1));
 	KUNIT_ASSERT_FALSE(test, IS_ERR(s1));
 	pf = fake_dev_alloc(test, vm->fake, 2);
-	fake_dev_add_ats(pf);
-	pf->pci.ats_stu = 16;
-	fake_dev_add_ats(fdev);
-	fdev->pci.is_virtfn = 1;
-	fdev->pci.physfn = &pf->pci;
+	fake_dev_add_ats(pf, NULL);
+	fake_dev_add_ats(fdev, pf);
 
 	KUNIT_EXPECT_EQ(test, 0, fake_attach_nested(fdev, s1));
 	KUNIT_EXPECT_FALSE(test, fdev->pci.ats_enabled);
