@@ -71,12 +71,10 @@ static const struct fact facts[] = {
 	IOCTL(IOMMU_HWPT_GET_DIRTY_BITMAP, 0x3b8c),
 	IOCTL(IOMMU_HWPT_INVALIDATE, 0x3b8d),
 	IOCTL(IOMMU_FAULT_QUEUE_ALLOC, 0x3b8e),
+	IOCTL(IOMMU_IOAS_MAP_FILE, 0x3b8f),
 	IOCTL(IOMMU_VIOMMU_ALLOC, 0x3b90),
 	IOCTL(IOMMU_VDEVICE_ALLOC, 0x3b91),
 	IOCTL(IOMMU_VEVENTQ_ALLOC, 0x3b93),
-#ifdef IOMMU_IOAS_MAP_FILE
-	IOCTL(IOMMU_IOAS_MAP_FILE, 0x3b8f),
-#endif
 #ifdef IOMMU_IOAS_CHANGE_PROCESS
 	IOCTL(IOMMU_IOAS_CHANGE_PROCESS, 0x3b92),
 #endif
@@ -100,6 +98,7 @@ static const struct fact facts[] = {
 	NUMBER(commands, IOMMUFD_CMD_HWPT_GET_DIRTY_BITMAP, 0x8c),
 	NUMBER(commands, IOMMUFD_CMD_HWPT_INVALIDATE, 0x8d),
 	NUMBER(commands, IOMMUFD_CMD_FAULT_QUEUE_ALLOC, 0x8e),
+	NUMBER(commands, IOMMUFD_CMD_IOAS_MAP_FILE, 0x8f),
 	NUMBER(commands, IOMMUFD_CMD_VIOMMU_ALLOC, 0x90),
 	NUMBER(commands, IOMMUFD_CMD_VDEVICE_ALLOC, 0x91),
 	NUMBER(commands, IOMMUFD_CMD_VEVENTQ_ALLOC, 0x93),
@@ -382,9 +381,6 @@ static const struct fact facts[] = {
 	FIELD(iommu_veventq_alloc, out_veventq_fd, 24, 4),
 	FIELD(iommu_veventq_alloc, __reserved, 28, 4),
 
-#ifdef IOMMU_IOAS_MAP_FILE
-	NUMBER(commands, IOMMUFD_CMD_IOAS_MAP_FILE, 0x8f),
-
 	SIZE(iommu_ioas_map_file, 40, 8),
 	FIELD(iommu_ioas_map_file, size, 0, 4),
 	FIELD(iommu_ioas_map_file, flags, 4, 4),
@@ -393,7 +389,6 @@ static const struct fact facts[] = {
 	FIELD(iommu_ioas_map_file, start, 16, 8),
 	FIELD(iommu_ioas_map_file, length, 24, 8),
 	FIELD(iommu_ioas_map_file, iova, 32, 8),
-#endif
 
 #ifdef IOMMU_IOAS_CHANGE_PROCESS
 	NUMBER(commands, IOMMUFD_CMD_IOAS_CHANGE_PROCESS, 0x92),
@@ -423,9 +418,6 @@ static const struct fact facts[] = {
 
 /* What there is nothing to compare of */
 static const char * const missing[] = {
-#ifndef IOMMU_IOAS_MAP_FILE
-	"IOMMU_IOAS_MAP_FILE",
-#endif
 #ifndef IOMMU_IOAS_CHANGE_PROCESS
 	"IOMMU_IOAS_CHANGE_PROCESS",
 #endif

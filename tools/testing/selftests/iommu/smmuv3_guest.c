@@ -126,6 +126,22 @@ int ioas_map(int fd, __u32 ioas_id, void *va, __u64 iova, __u64 len,
 	return iommufd_ioctl(fd, IOMMU_IOAS_MAP, &cmd);
 }
 
+static int ioas_map_file(int fd, __u32 ioas_id, int file, __u64 iova, __u64 len,
+			 bool writeable)
+{
+	struct iommu_ioas_map_file cmd = {
+		.size = sizeof(cmd),
+		.flags = IOMMU_IOAS_MAP_FIXED_IOVA | IOMMU_IOAS_MAP_READABLE |
+			 (writeable ? IOMMU_IOAS_MAP_WRITEABLE : 0),
+		.ioas_id = ioas_id,
+		.fd = file,
+		.length = len,
+		.iova = iova,
+	};
+
+	return iommufd_ioctl(fd, IOMMU_IOAS_MAP_FILE, &cmd);
+}
+
 int ioas_unmap(int fd, __u32 ioas_id, __u64 iova, __u64 len)
 {
 	struct iommu_ioas_unmap cmd = {
@@ -298,7 +314,9 @@ static int guest_register(struct guest *g)
 	return -ENOSPC;
 }
 
-int guest_map(struct guest *g, __u64 ipa, size_t size, bool writeable)
+/* Memory by the file if there is one */
+static int slot_map(struct guest *g, __u64 ipa, size_t size, bool writeable,
+		    int file)
 {
 	struct guest_slot *slot = &g->slot[g->nslots];
 	int rc;
@@ -307,7 +325,8 @@ int guest_map(struct guest *g, __u64 ipa, size_t size, bool writeable)
 		return -ENOSPC;
 
 	slot->mem = mmap(NULL, size, PROT_READ | PROT_WRITE,
-			 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+			 file < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED,
+			 file, 0);
 	slot->shadow = malloc(size);
 	if (slot->mem == MAP_FAILED || !slot->shadow)
 		return -ENOMEM;
@@ -316,12 +335,33 @@ int guest_map(struct guest *g, __u64 ipa, size_t size, bool writeable)
 	slot->ipa = ipa;
 	slot->size = size;
 
-	rc = ioas_map(g->fd, g->ioas_id, slot->mem, ipa, size, writeable);
+	rc = file < 0 ? ioas_map(g->fd, g->ioas_id, slot->mem, ipa, size,
+				 writeable) :
+			ioas_map_file(g->fd, g->ioas_id, file, ipa, size,
+				      writeable);
 	if (rc)
 		return rc;
 	slot->mapped = true;
 	g->nslots++;
 	return 0;
+}
+
+int guest_map(struct guest *g, __u64 ipa, size_t size, bool writeable)
+{
+	return slot_map(g, ipa, size, writeable, -1);
+}
+
+int guest_map_file(struct guest *g, __u64 ipa, size_t size, bool writeable)
+{
+	int file = memfd_create("guest", MFD_CLOEXEC);
+	int rc;
+
+	if (file < 0)
+		return -errno;
+	rc = ftruncate(file, size) ? -errno :
+				     slot_map(g, ipa, size, writeable, file);
+	close(file);
+	return rc;
 }
 
 static struct guest_slot *guest_slot(struct guest *g, __u64 ipa)

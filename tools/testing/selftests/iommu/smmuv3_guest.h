@@ -196,6 +196,8 @@ struct guest {
 int guest_init(struct guest *g, int fd);
 /* Memory at @ipa. An earlier slot there must have been unmapped */
 int guest_map(struct guest *g, __u64 ipa, size_t size, bool writeable);
+/* By a memfd, that nobody else has when it returns */
+int guest_map_file(struct guest *g, __u64 ipa, size_t size, bool writeable);
 /* The memory stays watched after that: no DMA may reach it any more */
 int guest_unmap(struct guest *g, __u64 ipa);
 

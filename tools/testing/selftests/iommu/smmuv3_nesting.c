@@ -623,6 +623,22 @@ TEST_F(nesting, replace)
 	EXPECT_EQ(page[0], vm_lands(vm, iova));
 }
 
+/* RAM of a memfd, as VMMs have it that share it with others or want huge pages */
+TEST_F(nesting, dma_memfd)
+{
+	struct vm *vm = &self->vm;
+
+	ASSERT_EQ(0, guest_map_file(&vm->g, HOLE_IPA, HOLE_SIZE, true));
+	vm_map(vm, IOVA_A, HOLE_IPA + 0x2000);
+	ASSERT_EQ(0, edu_attach(&vm->dev, vm->v.hwpt_s1));
+	EXPECT_EQ(HOLE_IPA + 0x2000, vm_lands(vm, IOVA_A));
+	ASSERT_EQ(0, guest_unmap(&vm->g, HOLE_IPA));
+	EXPECT_EQ(NOWHERE, vm_lands(vm, IOVA_A));
+
+	ASSERT_EQ(0, guest_map_file(&vm->g, HOLE_IPA, HOLE_SIZE, false));
+	EXPECT_EQ(NOWHERE, vm_lands(vm, IOVA_A));
+}
+
 /*
  * The hardware may have cached IOVA -> PA under the guest's ASID: that must go
  * too when the host takes the memory back

@@ -98,7 +98,7 @@ scenario_iommufd() {
 	fi
 	args="timeout=$((120 * slow)) run=/tests/iommufd$repeats"
 	args+=" run=/tests/iommufd_fail_nth run=/tests/iommufd_viommu"
-	args+=" run=/tests/iommufd_uapi"
+	args+=" run=/tests/iommufd_map_file run=/tests/iommufd_uapi"
 }
 
 # With -icount an instruction is a nanosecond of the guest's clock, on any machine
@@ -251,7 +251,9 @@ summary_guest() {
 # Both guests are given the same memory. The first one tells what page tables it
 # takes for one SMMU, the second one makes its devices fault, too.
 scenario_guest_two() {
-	local vmm=(-object "iommufd,id=i0")
+	# RAM of a memfd, which QEMU maps by its file
+	local vmm=(-object "iommufd,id=i0" -M memory-backend=ram
+		-object "memory-backend-memfd,id=ram,size=512M")
 
 	about="QEMU with an NVMe behind each of two accelerated SMMUs, and one stage 2"
 	if [ -z "$ROOTFS_IMG" ]; then
