@@ -121,7 +121,8 @@ check-all: check docs lab
 	@scripts/check-commits
 	@scripts/debian-config
 	@$(STAGE) "tests" $(IN_LAB) tests
-	@$(MAKE) --no-print-directory -s test-debug SCENARIOS="iommufd nesting no_canwbs guest_two" ALL=1
+	@$(MAKE) --no-print-directory -s test-debug SCENARIOS="iommufd nesting no_canwbs guest guest_two" \
+		ALL=1
 
 # As debian/patches takes it
 quilt: series

@@ -4,7 +4,7 @@
 # slow is what a limit has to be multiplied by.
 test_scenarios="kunit iommufd nesting group two_smmus no_canwbs guest guest_two"
 # What these tell a debug kernel, it has mostly been told before: with ALL=1 only
-long_scenarios="no_canwbs guest_two"
+long_scenarios="no_canwbs guest guest_two"
 
 # One SMMU for everything. edu devices each alone behind a root port, so that
 # each has an IOMMU group of its own and can be reset through the port.
