@@ -181,6 +181,9 @@ static int check_folio(struct file *file, struct folio *folio, pgoff_t index)
 	if (folio_test_hwpoison(folio) ||
 	    (folio_test_large(folio) && folio_test_has_hwpoisoned(folio)))
 		return -EHWPOISON;
+	/* One may be mapped any number of times: far from where its count ends */
+	if (folio_ref_count(folio) > INT_MAX / 2)
+		return -ENOMEM;
 	if (READ_ONCE(folio->mapping) != file->f_mapping ||
 	    index - folio->index >= folio_nr_pages(folio))
 		return -EAGAIN;
@@ -200,18 +203,14 @@ static int check_folio(struct file *file, struct folio *folio, pgoff_t index)
 }
 
 /* A folio comes with one pin. pages.c gives back one for each page. */
-static int folio_pin_pages(struct folio *folio, unsigned int num)
+static void folio_pin_more(struct folio *folio, unsigned int num)
 {
-	/* One may be mapped any number of times: far from where its count ends */
-	if (folio_ref_count(folio) > INT_MAX / 2)
-		return -ENOMEM;
-	if (num == 1)
-		return 0;
+	if (!num)
+		return;
 	/* So it is large, and has another count for its pins */
-	folio_ref_add(folio, num - 1);
-	atomic_add(num - 1, &folio->_pincount);
-	node_stat_mod_folio(folio, NR_FOLL_PIN_ACQUIRED, num - 1);
-	return 0;
+	folio_ref_add(folio, num);
+	atomic_add(num, &folio->_pincount);
+	node_stat_mod_folio(folio, NR_FOLL_PIN_ACQUIRED, num);
 }
 
 /**
@@ -262,25 +261,22 @@ long iopt_pin_file_pages(struct iopt_pages *pages, unsigned long index,
 			break;
 		}
 
-		for (i = 0; i != num; i++) {
+		for (i = 0; i != num && done != npages; i++) {
 			pgoff_t next = (start >> PAGE_SHIFT) + done;
 			unsigned long first, end;
 
-			rc = done == npages ? -EAGAIN :
-				check_folio(file, folios[i], next);
-			if (!rc) {
-				first = next - folios[i]->index;
-				end = min(folio_nr_pages(folios[i]),
-					  first + npages - done);
-				rc = folio_pin_pages(folios[i], end - first);
-			}
-			if (rc) {
-				unpin_folios(folios + i, num - i);
+			rc = check_folio(file, folios[i], next);
+			if (rc)
 				break;
-			}
+			first = next - folios[i]->index;
+			end = min(folio_nr_pages(folios[i]),
+				  first + npages - done);
+			folio_pin_more(folios[i], end - first - 1);
 			for (; first != end; first++)
 				out[done++] = folio_page(folios[i], first);
 		}
+		/* From what is not, or not anymore, at its place */
+		unpin_folios(folios + i, num - i);
 		if (rc == -EAGAIN)
 			rc = 0;
 		cond_resched();
