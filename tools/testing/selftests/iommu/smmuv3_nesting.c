@@ -540,31 +540,47 @@ TEST_F(nesting, msi_window_given_back)
 	EXPECT_TRUE(edu_msi_arrives(&vm->dev, 1000));
 }
 
-/* Of a group, the device that was attached first may be the first to go */
-TEST(shared_group)
+/* Two devices of one group, attached */
+FIXTURE(group)
+{
+	int fd;
+	struct guest g;
+	struct edu dev[2];
+};
+
+FIXTURE_SETUP(group)
 {
 	char a[16], b[16], why[128];
-	struct edu dev[2] = {};
-	struct guest g = {};
-	__u64 page;
-	int fd;
 
 	if (edu_find_pair(EDU_SAME_GROUP, a, b, why, sizeof(why)))
 		SKIP(return, "%s", why);
 	klog_mark(_metadata->name);
-	fd = iommufd_open();
-	ASSERT_LE(0, fd);
-	device_start(_metadata, &g, &dev[0], fd, a);
-	device_start(_metadata, &g, &dev[1], fd, b);
-	edu_close(&dev[0]);
+	self->fd = iommufd_open();
+	ASSERT_LE(0, self->fd);
+	device_start(_metadata, &self->g, &self->dev[0], self->fd, a);
+	device_start(_metadata, &self->g, &self->dev[1], self->fd, b);
+}
 
-	ASSERT_EQ(0, edu_msi_enable(&dev[1]));
-	EXPECT_TRUE(edu_msi_arrives(&dev[1], 1000));
-	page = guest_page(&g);
-	EXPECT_EQ(page, lands(&dev[1], &g, page));
-	edu_close(&dev[1]);
-	close(fd);
+FIXTURE_TEARDOWN(group)
+{
+	edu_close(&self->dev[0]);
+	edu_close(&self->dev[1]);
+	close(self->fd);
 	expect_clean_klog(_metadata);
+}
+
+/* The device that was attached first may be the first to go */
+TEST_F(group, first_leaves)
+{
+	struct edu *left = &self->dev[1];
+	__u64 page;
+
+	edu_close(&self->dev[0]);
+
+	ASSERT_EQ(0, edu_msi_enable(left));
+	EXPECT_TRUE(edu_msi_arrives(left, 1000));
+	page = guest_page(&self->g);
+	EXPECT_EQ(page, lands(left, &self->g, page));
 }
 
 /* Every step takes effect at once, with caches full of the one before */
@@ -2577,36 +2593,27 @@ static int join_once(struct worker *w)
 	       edu_detach(w->data);
 }
 
-/* One device of a group leaves while another one takes the group elsewhere */
-TEST(race_group)
+/* One device leaves while the other one takes the group elsewhere */
+TEST_F(group, race)
 {
 	struct worker workers[] = {
 		{ .once = move_once },
 		{ .once = join_once },
 	};
-	char a[16], b[16], why[128];
-	struct edu dev[2] = {};
-	struct guest g = {};
+	struct edu *dev = self->dev;
+	struct guest *g = &self->g;
 	unsigned int i;
 	__u32 other;
 	__u64 page;
-	int fd;
 
-	if (edu_find_pair(EDU_SAME_GROUP, a, b, why, sizeof(why)))
-		SKIP(return, "%s", why);
-	klog_mark(_metadata->name);
-	fd = iommufd_open();
-	ASSERT_LE(0, fd);
-	device_start(_metadata, &g, &dev[0], fd, a);
-	device_start(_metadata, &g, &dev[1], fd, b);
-	ASSERT_EQ(0, hwpt_alloc(fd, dev[0].dev_id, g.ioas_id, 0,
+	ASSERT_EQ(0, hwpt_alloc(self->fd, dev[0].dev_id, g->ioas_id, 0,
 				IOMMU_HWPT_DATA_NONE, NULL, 0, &other));
 	for (i = 0; i != ARRAY_SIZE(workers); i++) {
 		workers[i].data = &dev[i];
-		workers[i].ids[0] = g.s2_id;
+		workers[i].ids[0] = g->s2_id;
 		workers[i].ids[1] = other;
 		/* A domain that is made when it is needed */
-		workers[i].ids[2] = g.ioas_id;
+		workers[i].ids[2] = g->ioas_id;
 	}
 
 	for (i = 0; i != ARRAY_SIZE(workers); i++)
@@ -2616,17 +2623,15 @@ TEST(race_group)
 		worker_stop(_metadata, &workers[i]);
 
 	/* And nothing has a user too many, or one too few */
-	ASSERT_EQ(0, edu_attach(&dev[0], g.s2_id));
-	page = guest_page(&g);
-	EXPECT_EQ(page, lands(&dev[0], &g, page));
-	EXPECT_EQ(0, iommufd_destroy(fd, other));
-	EXPECT_EQ(-EBUSY, iommufd_destroy(fd, g.s2_id));
+	ASSERT_EQ(0, edu_attach(&dev[0], g->s2_id));
+	page = guest_page(g);
+	EXPECT_EQ(page, lands(&dev[0], g, page));
+	EXPECT_EQ(0, iommufd_destroy(self->fd, other));
+	EXPECT_EQ(-EBUSY, iommufd_destroy(self->fd, g->s2_id));
 	edu_close(&dev[0]);
 	edu_close(&dev[1]);
-	EXPECT_EQ(0, iommufd_destroy(fd, g.s2_id));
-	EXPECT_EQ(0, iommufd_destroy(fd, g.ioas_id));
-	close(fd);
-	expect_clean_klog(_metadata);
+	EXPECT_EQ(0, iommufd_destroy(self->fd, g->s2_id));
+	EXPECT_EQ(0, iommufd_destroy(self->fd, g->ioas_id));
 }
 
 /* Faults as fast as edu can, while all that an event goes through changes */

@@ -129,7 +129,7 @@ scenario_nesting() {
 scenario_group() {
 	about="two devices in one IOMMU group"
 	machine_group
-	args="run=/tests/smmuv3_nesting,-t,shared_group,-t,race_group"
+	args="run=/tests/smmuv3_nesting,-f,group"
 }
 
 scenario_two_smmus() {
