@@ -24,6 +24,7 @@ struct bus {
 	const fdt32_t *ranges;	/* NULL: nothing of it is seen from above */
 	int ranges_len;
 	bool disabled;
+	bool pci;
 	size_t path_len;
 };
 
@@ -204,6 +205,8 @@ static int visit(struct walk *w, int node, int depth)
 	bus->address_cells = get_cells(w->fdt, node, "#address-cells", 2);
 	bus->size_cells = get_cells(w->fdt, node, "#size-cells", 1);
 	bus->ranges = fdt_getprop(w->fdt, node, "ranges", &bus->ranges_len);
+	type = fdt_getprop(w->fdt, node, "device_type", &len);
+	bus->pci = type && len == sizeof("pci") && !memcmp(type, "pci", len);
 	bus->disabled = (depth && w->bus[depth - 1].disabled) ||
 			node_disabled(w->fdt, node);
 	if (bus->disabled || !depth)
@@ -212,10 +215,8 @@ static int visit(struct walk *w, int node, int depth)
 	if (!fdt_node_check_compatible(w->fdt, node, "arm,smmu-v3") &&
 	    add_smmu(w, node, depth))
 		return -1;
-	type = fdt_getprop(w->fdt, node, "device_type", &len);
-	if (type && len == sizeof("pci") && !memcmp(type, "pci", len) &&
-	    /* A bridge on the bus, not the host's */
-	    fdt_getprop(w->fdt, node, "bus-range", NULL))
+	/* What is below another one is a bridge on its bus, not the host's */
+	if (bus->pci && !w->bus[depth - 1].pci)
 		return add_bridge(w, node);
 	return 0;
 }

@@ -25,6 +25,8 @@
 #define MAX_WARNINGS	32
 #define MAX_SMMUS	1024
 #define MAX_STREAMS	8
+/* Thousands of devices behind hundreds of mappings come to less */
+#define MAX_WALK	(1U << 25)
 
 enum answer {
 	UNKNOWN,
@@ -48,6 +50,7 @@ struct smmu {
 	enum answer stage2;
 	enum answer nesting;	/* both stages, and no erratum forbids it */
 	enum answer s2fwb;
+	bool canwbs;		/* a root complex with CANWBS sends IDs there */
 	const char *learned;	/* from where these four are known */
 	bool has_idr;
 	uint32_t idr[6];
@@ -151,6 +154,7 @@ struct host {
 	uint32_t iort_len;
 	struct iort_node *nodes;
 	unsigned int nr_nodes;
+	uint64_t walked;	/* ID mappings that were looked at */
 
 	struct smmu *smmus;
 	unsigned int nr_smmus;

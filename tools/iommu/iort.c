@@ -326,7 +326,7 @@ struct smmu *iort_map_id(struct host *h, const struct master *m, uint32_t id,
 	const struct iort_node *node = find_node(h, m->ref);
 	unsigned int hops;
 
-	for (hops = 0; node && hops <= h->nr_nodes; hops++) {
+	for (hops = 0; node && hops <= h->nr_nodes && !h->error; hops++) {
 		const struct iort_node *next = NULL;
 		uint32_t in = id;
 		unsigned int i;
@@ -337,10 +337,13 @@ struct smmu *iort_map_id(struct host *h, const struct master *m, uint32_t id,
 		}
 		if (node->type == TYPE_SMMU_V2)
 			return NULL;
+		if (h->walked > MAX_WALK)
+			host_fail(h, "IORT: its ID mappings take too long to follow");
 		for (i = 0; i < node->nr_maps; i++) {
 			const uint8_t *map = map_at(h, node, i);
 			enum match match;
 
+			h->walked++;
 			match = map_takes(node, map, in, next, &id);
 			if (match != NOT_THIS)
 				next = find_node(h, get32(map + MAP_REFERENCE));
@@ -349,7 +352,7 @@ struct smmu *iort_map_id(struct host *h, const struct master *m, uint32_t id,
 		}
 		node = next;
 	}
-	if (node)
+	if (node && !h->error)
 		host_warn(h, "IORT: the ID mappings of the node at 0x%x lead in a circle",
 			  m->ref);
 	return NULL;

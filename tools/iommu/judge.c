@@ -69,9 +69,10 @@ static bool candidate(const struct host *h, const struct smmu *smmu)
 	return h->tables_only || smmu->sysfs;
 }
 
-/* Does a PCI root complex with CANWBS send IDs there? */
-static bool has_canwbs(struct host *h, const struct smmu *smmu)
+/* To which SMMUs do PCI root complexes with CANWBS send IDs? */
+static void find_canwbs(struct host *h)
 {
+	struct smmu *smmu;
 	unsigned int i, k;
 	uint32_t stream;
 
@@ -80,18 +81,19 @@ static bool has_canwbs(struct host *h, const struct smmu *smmu)
 
 		for (k = 0; m->pci && m->canwbs && k < m->nr_ranges; k++) {
 			/* Most lead there directly */
-			if (m->ranges[k].ref == smmu->ref ||
-			    host_map_id(h, m, m->ranges[k].in,
-					&stream) == smmu)
-				return true;
+			smmu = host_find_smmu(h, m->ranges[k].ref);
+			if (!smmu)
+				smmu = host_map_id(h, m, m->ranges[k].in,
+						   &stream);
+			if (smmu)
+				smmu->canwbs = true;
 		}
 	}
-	return false;
 }
 
-static enum answer coherent(struct host *h, const struct smmu *smmu)
+static enum answer coherent(const struct smmu *smmu)
 {
-	return either(smmu->s2fwb, has_canwbs(h, smmu) ? YES : NO);
+	return either(smmu->s2fwb, smmu->canwbs ? YES : NO);
 }
 
 static void judge_smmus(struct host *h)
@@ -118,6 +120,7 @@ static void judge_smmus(struct host *h)
 		if (candidate(h, &h->smmus[i]))
 			stages = either(stages, h->smmus[i].nesting);
 	}
+	find_canwbs(h);
 	/* Of the same SMMU */
 	for (i = 0; i < h->nr_smmus; i++) {
 		const struct smmu *smmu = &h->smmus[i];
@@ -125,7 +128,7 @@ static void judge_smmus(struct host *h)
 
 		if (!candidate(h, smmu))
 			continue;
-		this = coherent(h, smmu);
+		this = coherent(smmu);
 		if (stages == YES)
 			this = both(this, smmu->nesting);
 		else if (stages == UNKNOWN && smmu->nesting == NO)

@@ -32,7 +32,7 @@
 #define PCI_STATUS_CAP_LIST	0x10
 #define PCI_HEADER_TYPE		0x0e
 #define PCI_HEADER_BRIDGE	1
-#define PCI_SUBORDINATE_BUS	0x1a
+#define PCI_SECONDARY_BUS	0x19
 #define PCI_CAPABILITY_LIST	0x34
 #define PCI_CAP_ID_EXP		0x10
 #define PCI_EXP_FLAGS		2
@@ -670,7 +670,7 @@ static void add_streams(struct host *h, struct pci_device *d)
 		case PCI_EXP_TYPE_DOWNSTREAM:
 			break;
 		case PCI_EXP_TYPE_PCI_BRIDGE:
-			add_stream(h, d, config[PCI_SUBORDINATE_BUS] << 8);
+			add_stream(h, d, config[PCI_SECONDARY_BUS] << 8);
 			break;
 		case -2:
 			d->aliases_known = false;

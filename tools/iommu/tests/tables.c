@@ -195,7 +195,6 @@ static void begin_bridge(void *fdt, const char *name)
 	must(fdt_begin_node(fdt, name));
 	must(fdt_property_string(fdt, "device_type", "pci"));
 	must(fdt_property_string(fdt, "compatible", "pci-host-ecam-generic"));
-	CELLS(fdt, "bus-range", 0, 0xff);
 	must(fdt_property(fdt, "dma-coherent", "", 0));
 }
 
@@ -247,6 +246,11 @@ void fdt_make(struct table *t, enum fdt_kind kind)
 		CELLS(fdt, "iommu-map-mask", 0xfff8);
 		CELLS(fdt, "iommu-map", 0, 1, 0x100, 0x100,
 		      0x200, 2, 0x8000, 0x100);
+		/* A root port, which is no host bridge whatever it has */
+		must(fdt_begin_node(fdt, "port@0,0"));
+		must(fdt_property_string(fdt, "device_type", "pci"));
+		CELLS(fdt, "bus-range", 1, 0xff);
+		must(fdt_end_node(fdt));
 	} else {
 		put_cells(fdt, "iommu-map", (const uint32_t[]){
 			0, kind == FDT_LOST ? 9 : 1, 0, 0x10000
@@ -256,6 +260,7 @@ void fdt_make(struct table *t, enum fdt_kind kind)
 	if (kind == FDT_SOC) {
 		begin_bridge(fdt, "pcie@20000000");
 		CELLS(fdt, "linux,pci-domain", 1);
+		CELLS(fdt, "bus-range", 0, 0xff);
 		must(fdt_end_node(fdt));
 	}
 	for (i = 0; i < levels; i++)

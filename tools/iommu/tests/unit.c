@@ -149,9 +149,11 @@ static void test_iort(void)
 
 static void test_iort_odd(void)
 {
+	static struct id_map busy[3200];
+	uint32_t its, smmu;
 	struct table t;
 	struct host h;
-	uint32_t its, smmu;
+	size_t i;
 
 	/* Firmware that counts IDs instead of naming the last: the next wins */
 	iort_begin(&t);
@@ -181,6 +183,30 @@ static void test_iort_odd(void)
 	ok(!iort_parse(&h, t.data, t.len), "IORT: mappings in a circle");
 	same("-", maps_to(&h, 0, 1), "lead nowhere");
 	says("circle", h.nr_warnings ? h.warnings[0] : NULL, "and that is said");
+	host_free(&h);
+	free(t.data);
+
+	/* As much work as fits: only the last mapping takes ID 0 */
+	for (i = 0; i < ARRAY_SIZE(busy); i++)
+		busy[i] = (struct id_map){ 0x1000, 9, 0, 72, 0 };
+	busy[i - 1].in = 0;
+	iort_begin(&t);
+	iort_its(&t);
+	iort_named(&t, "A", busy, ARRAY_SIZE(busy));
+	smmu = t.len;
+	iort_named(&t, "B", busy, ARRAY_SIZE(busy));
+	for (i = 0; i < ARRAY_SIZE(busy) * 20; i += 20)
+		put32(t.data + 72 + 32 + i + 12, smmu);
+	for (i = 0; i < 20; i++)
+		iort_root(&t, i, 4, busy, ARRAY_SIZE(busy));
+	for (i = 0; i < 64; i++)
+		iort_smmu(&t, 1, SMMU_A + i * 0x100000, NULL, 0);
+	iort_end(&t);
+	tables_only(&h);
+	ok(!iort_parse(&h, t.data, t.len), "IORT: mappings that lead around and around");
+	host_judge(&h);
+	says("too long", h.error, "are not followed for ever");
+	ok(host_exit_status(&h) == 2, "and that is an error");
 	host_free(&h);
 	free(t.data);
 
@@ -469,7 +495,8 @@ static void add_config(const char *base, uint8_t type, bool bridge)
 
 	config[0x06] = 0x10;
 	config[0x0e] = bridge;
-	config[0x1a] = 5;
+	config[0x19] = 5;
+	config[0x1a] = 7;
 	config[0x34] = 0x40;
 	config[0x40] = 0x01;
 	config[0x41] = 0x50;
