@@ -162,7 +162,7 @@ static long hugetlb_pin_folios(struct file *file, loff_t pos, loff_t last,
 		if (rc == -EINTR && !fatal_signal_pending(current))
 			return -ERESTARTNOINTR;
 		if (rc)
-			return rc;
+			return rc == -ENOSPC ? -ENOMEM : rc;
 	}
 	rc = memfd_pin_folios(file, pos, last, folios, num, offset);
 	inode_unlock_shared(inode);

@@ -383,7 +383,7 @@ TEST_F(map_file, race_punch)
 		if (rc) {
 			/* It is too short just then, or another has the page */
 			EXPECT_TRUE(rc == EINVAL || rc == ENOMEM ||
-				    rc == ENOSPC || rc == EEXIST) {
+				    rc == EEXIST) {
 				TH_LOG("errno %d", rc);
 			}
 			continue;
@@ -491,6 +491,67 @@ TEST_F(map_file, made_shorter)
 	EXPECT_EQ(EINVAL, err(_test_cmd_mock_domain(self->fd, self->ioas_id,
 						    &stdev_id, &hwpt_id, NULL)));
 	test_cmd_destroy_access(access_id);
+}
+
+/*
+ * A page with a memory error stays in a file of shmem, and nobody gets it. The
+ * error also kills the process that comes upon it.
+ */
+TEST_F(map_file, poisoned)
+{
+	__u32 access_id;
+	char buf[4];
+	int status;
+	pid_t pid;
+
+	if (variant->memfd_flags)
+		SKIP(return, "would cost the machine a huge page for good");
+	memset(self->mem, 1, 3 * PAGE_SIZE);
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid)
+		_exit(err(madvise(self->mem + PAGE_SIZE, PAGE_SIZE,
+				  MADV_HWPOISON)));
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	if (WIFEXITED(status) && WEXITSTATUS(status))
+		SKIP(return, "no MADV_HWPOISON here: %s",
+		     strerror(WEXITSTATUS(status)));
+
+	test_cmd_create_access(self->ioas_id, &access_id, 0);
+	ASSERT_EQ(0, map_at(self->fd, self->ioas_id, self->file, 0,
+			    3 * PAGE_SIZE, IOVA, READABLE | WRITEABLE));
+	EXPECT_EQ(EHWPOISON, access_rw(self->fd, access_id, IOVA + PAGE_SIZE,
+				       buf, sizeof(buf), 0));
+	EXPECT_EQ(0, access_rw(self->fd, access_id, IOVA, buf, sizeof(buf), 0));
+	ASSERT_EQ(0, unmap(self->fd, self->ioas_id, IOVA, 3 * PAGE_SIZE));
+
+	add_domain(self);
+	EXPECT_EQ(EHWPOISON, map_at(self->fd, self->ioas_id, self->file, 0,
+				    3 * PAGE_SIZE, IOVA, READABLE | WRITEABLE));
+	EXPECT_EQ(0, pins(self->fd, self->mem, PAGE_SIZE, 0));
+	EXPECT_EQ(0, map_at(self->fd, self->ioas_id, self->file, 0, PAGE_SIZE,
+			    IOVA, READABLE | WRITEABLE));
+	EXPECT_EQ(0, map_at(self->fd, self->ioas_id, self->file, 2 * PAGE_SIZE,
+			    PAGE_SIZE, IOVA + 2 * PAGE_SIZE, READABLE));
+	test_cmd_destroy_access(access_id);
+}
+
+/* More than the pool of huge pages has */
+TEST_F(map_file, no_huge_page_left)
+{
+	int file = memfd_create("iommufd", MFD_CLOEXEC | variant->memfd_flags);
+	__u64 length = (self->free_huge + 1) * HUGE_SIZE;
+
+	if (!variant->memfd_flags)
+		SKIP(return, "about huge pages");
+	if (self->free_huge > 64)
+		SKIP(return, "too many huge pages to use them up");
+	ASSERT_LE(0, file);
+	ASSERT_EQ(0, ftruncate(file, length));
+	add_domain(self);
+	EXPECT_EQ(ENOMEM, map_at(self->fd, self->ioas_id, file, 0, length, IOVA,
+				 READABLE | WRITEABLE));
+	close(file);
 }
 
 /* Whoever may write to it by DMA counts as one who has it mapped for that */
