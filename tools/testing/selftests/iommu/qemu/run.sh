@@ -127,7 +127,7 @@ show() {
 iort_override() {
 	local key dir=$IORT_TABLES
 
-	key=$({ $QEMU --version; cksum <"$FIRMWARE"
+	key=$({ $QEMU --version; cat "$FIRMWARE" "$IORT" | cksum
 		echo "${machine[@]//$OUT/}"; } | sha256sum | cut -c1-16)
 	override=$dir/$key.cpio
 	[ -s "$override" ] && return 0

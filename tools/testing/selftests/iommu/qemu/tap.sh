@@ -10,7 +10,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 	echo "@here run $2"
 	"$2"
 	echo "@here exit $2 status $?"
-} | tee /dev/stderr | awk -v name="$1" -f "$here/results.awk" >"$3.new"
+} | tee -a /dev/stderr | awk -v name="$1" -f "$here/results.awk" >"$3.new"
 cat "$3.new" >>"$3"
 ! grep -q ^fail "$3.new"
 rc=$?
