@@ -14,6 +14,8 @@
  *  - A group remembers which doorbells it was told (sw_msi_used), and all of
  *    them are mapped in a domain before the group is attached to it. One that
  *    comes up just then is mapped in that domain (sw_msi_next) too.
+ *  - A driver that cannot make a domain for a user finishes it when it is attached
+ *    and maps nothing before. There the doorbells follow right after the attach.
  *  - They are unmapped when the last group leaves, before the window is no
  *    longer reserved in the IOAS.
  *
@@ -129,6 +131,31 @@ static int iommufd_sw_msi_map(struct iommufd_hwpt_paging *hwpt_paging,
 	return 0;
 }
 
+/* Is that domain not to be mapped to before it is attached? */
+static bool iommufd_sw_msi_late(struct iommufd_hwpt_paging *hwpt_paging)
+{
+	return !hwpt_paging->common.domain->owner->domain_alloc_user;
+}
+
+static int iommufd_sw_msi_map_used(struct iommufd_group *igroup,
+				   struct iommufd_hwpt_paging *hwpt_paging)
+{
+	struct iommufd_sw_msi *sw_msi = &igroup->ictx->sw_msi;
+	struct iommufd_sw_msi_page *page;
+	int rc;
+
+	lockdep_assert_held(&sw_msi->lock);
+
+	list_for_each_entry(page, &sw_msi->pages, node) {
+		if (!(igroup->sw_msi_used & BIT_ULL(page->id)))
+			continue;
+		rc = iommufd_sw_msi_map(hwpt_paging, page);
+		if (rc)
+			return rc;
+	}
+	return 0;
+}
+
 /* A group is no longer attached, or not attached after all */
 static void iommufd_sw_msi_put(struct iommufd_sw_msi *sw_msi,
 			       struct iommufd_hwpt_paging *hwpt_paging)
@@ -189,7 +216,8 @@ int iommufd_sw_msi(struct iommu_domain *domain, struct msi_desc *desc,
 		goto out_unlock;
 	}
 	rc = iommufd_sw_msi_map(hwpt_paging, page);
-	if (!rc && igroup->sw_msi_next)
+	if (!rc && igroup->sw_msi_next &&
+	    !iommufd_sw_msi_late(igroup->sw_msi_next))
 		rc = iommufd_sw_msi_map(igroup->sw_msi_next, page);
 	if (rc)
 		goto out_unlock;
@@ -215,7 +243,6 @@ int iommufd_sw_msi_attach(struct iommufd_group *igroup,
 			  struct iommufd_hwpt_paging *hwpt_paging)
 {
 	struct iommufd_sw_msi *sw_msi = &igroup->ictx->sw_msi;
-	struct iommufd_sw_msi_page *page;
 	int rc = 0;
 
 	lockdep_assert_held(&igroup->lock);
@@ -223,13 +250,8 @@ int iommufd_sw_msi_attach(struct iommufd_group *igroup,
 	mutex_lock(&sw_msi->lock);
 	igroup->sw_msi_next = hwpt_paging;
 	hwpt_paging->sw_msi_groups++;
-	list_for_each_entry(page, &sw_msi->pages, node) {
-		if (!(igroup->sw_msi_used & BIT_ULL(page->id)))
-			continue;
-		rc = iommufd_sw_msi_map(hwpt_paging, page);
-		if (rc)
-			break;
-	}
+	if (!iommufd_sw_msi_late(hwpt_paging))
+		rc = iommufd_sw_msi_map_used(igroup, hwpt_paging);
 	mutex_unlock(&sw_msi->lock);
 	return rc;
 }
@@ -242,8 +264,13 @@ static void iommufd_sw_msi_settle(struct iommufd_group *igroup, bool moved)
 	lockdep_assert_held(&igroup->lock);
 
 	mutex_lock(&sw_msi->lock);
-	if (moved)
+	if (moved) {
 		swap(igroup->sw_msi_hwpt, igroup->sw_msi_next);
+		if (igroup->sw_msi_hwpt &&
+		    iommufd_sw_msi_late(igroup->sw_msi_hwpt) &&
+		    iommufd_sw_msi_map_used(igroup, igroup->sw_msi_hwpt))
+			pr_warn_ratelimited("no memory to map an MSI doorbell: interrupts are lost\n");
+	}
 	if (igroup->sw_msi_next)
 		iommufd_sw_msi_put(sw_msi, igroup->sw_msi_next);
 	igroup->sw_msi_next = NULL;
