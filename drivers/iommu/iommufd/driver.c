@@ -139,7 +139,7 @@ EXPORT_SYMBOL_NS_GPL(iommufd_viommu_report_event, IOMMUFD);
  * @type: One of enum iommu_veventq_type
  *
  * For events that the physical IOMMU itself has lost. How many, and whether any
- * was of this VM, is not known: it counts as one.
+ * was of this VM, is not known: each call counts as one.
  *
  * Context: Not in interrupts other than threaded ones. Neither sleeps nor
  * allocates.

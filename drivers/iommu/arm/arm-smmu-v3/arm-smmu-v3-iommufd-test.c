@@ -48,6 +48,7 @@
 #define CMD_SID(_sid)		((u64)(_sid) << 32)
 #define CMD_VMID(_vmid)		((u64)(_vmid) << 32)
 #define CMD_ASID(_asid)		((u64)(_asid) << 48)
+#define CMD_SSV			BIT_ULL(11)
 
 #define STE_V			BIT_ULL(0)
 #define STE_CFG(_cfg)		((u64)(_cfg) << 1)
@@ -248,8 +249,9 @@ struct fake_dev {
 	struct pci_dev pci;
 	struct pci_bus bus;
 	struct fake_smmu *fake;
-	/* The ATS control register */
+	/* The ATS control register, and what is unmapped when it is written to */
 	u16 ats_ctrl;
+	struct fake_s2 *unmap;
 	struct dev_iommu iommu;
 	struct iommu_fwspec fwspec;
 	struct arm_smmu_master master;
@@ -307,6 +309,10 @@ static int fake_pci_write(struct pci_bus *bus, unsigned int devfn, int where,
 	KUNIT_EXPECT_EQ(fake->test, word_1 & STE_1_EATS(3), STE_1_EATS(1));
 	KUNIT_EXPECT_FALSE(fake->test, fdev->master.guest_ats);
 	fdev->ats_ctrl = val;
+	if (fdev->unmap)
+		KUNIT_EXPECT_EQ(fake->test, 0,
+				arm_smmu_atc_inv_domain(&fdev->unmap->domain,
+							0x8000, SZ_16K));
 	return 0;
 }
 
@@ -1226,6 +1232,7 @@ static struct fake_vm *fake_feats_alloc(struct kunit *test, unsigned int feats)
 	if (feats & F_ATS)
 		smmu->features |= ARM_SMMU_FEAT_ATS;
 	smmu->ssid_bits = feats & F_SSID ? 20 : 0;
+	vm->fdev->master.ssid_bits = smmu->ssid_bits;
 	smmu->asid_bits = feats & F_ASID16 ? 16 : 8;
 	/* All other bits are set to show that none of them counts */
 	vm->fake->regs[FAKE_IDR5] = feats & F_DS ? U32_MAX : U32_MAX - BIT(7);
@@ -1653,6 +1660,22 @@ static void arm_vsmmu_test_ats_off(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, num, 3);
 	expect_cmd(vm->fake, OP_TLBI_NH_ALL | CMD_VMID(0x1234), 0);
 	expect_cmd(vm->fake, OP_TLBI_NH_ASID | CMD_VMID(0x1234), 0);
+	expect_sync(vm->fake);
+	expect_none(vm->fake);
+
+	/* Nor may a device get a PASID that knows none */
+	vm->fake->smmu.ssid_bits = 20;
+	arm_vsmmu_cmd_rules_init(&vm->vsmmu->rules, &vm->fake->smmu);
+	vm->fdev->master.guest_ats = true;
+	KUNIT_EXPECT_EQ(test, 0,
+			invalidate_one(test, vm, CMD_SSV | OP_ATC_INV |
+				       CMD_SID(FAKE_VM_VSID), 52));
+	expect_none(vm->fake);
+	vm->fdev->master.ssid_bits = 1;
+	KUNIT_EXPECT_EQ(test, 0,
+			invalidate_one(test, vm, CMD_SSV | OP_ATC_INV |
+				       CMD_SID(FAKE_VM_VSID), 52));
+	expect_cmd(vm->fake, CMD_SSV | OP_ATC_INV | CMD_SID(FAKE_VM_SID), 52);
 	expect_sync(vm->fake);
 	expect_none(vm->fake);
 	fake_vm_free(vm);
@@ -2399,6 +2422,55 @@ static void arm_vsmmu_test_attach(struct kunit *test)
 	s1->ops->free(s1);
 }
 
+/* A guest's CFGI_STE without a change of the STE still is about its CDs */
+static void arm_vsmmu_test_same_ste(struct kunit *test)
+{
+	struct fake_vm *vm = fake_vm_alloc(test, 0, FAKE_QUEUE_SHIFT, PAGE_SIZE);
+	static const u64 words[][2] = {
+		{ STE_S1 | 0x12340, 0xfd }, { STE_S1 | 0x12340, 0xfd },
+		{ STE_S1 | 0x56780, 0xfd },
+		{ STE_BYPASS, 0 }, { STE_BYPASS, 0 },
+	};
+	struct iommu_domain *domains[ARRAY_SIZE(words)];
+	struct fake_smmu *fake = vm->fake;
+	struct fake_dev *fdev = vm->fdev;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(words); i++) {
+		domains[i] = fake_nested_alloc(vm->vsmmu, vm->user, words[i][0],
+					       words[i][1]);
+		KUNIT_ASSERT_FALSE(test, IS_ERR(domains[i]));
+	}
+	fdev->master.num_streams = 2;
+	fdev->streams[1].id = 21;
+	fdev->streams[1].master = &fdev->master;
+
+	KUNIT_EXPECT_EQ(test, 0, fake_attach_nested(fdev, domains[0]));
+	fake_smmu_drain(fake);
+	KUNIT_EXPECT_EQ(test, 0, fake_attach_nested(fdev, domains[1]));
+	expect_cmd(fake, OP_CFGI_CD_ALL | CMD_SID(FAKE_VM_SID), 0);
+	expect_sync(fake);
+	expect_cmd(fake, OP_CFGI_CD_ALL | CMD_SID(21), 0);
+	expect_sync(fake);
+	expect_none(fake);
+
+	/* With a change the STE is invalidated, and the CDs are with it */
+	KUNIT_EXPECT_EQ(test, 0, fake_attach_nested(fdev, domains[2]));
+	expect_ste_written(fake, FAKE_VM_SID, 1);
+	expect_ste_written(fake, 21, 1);
+	expect_none(fake);
+	/* And bypass has none */
+	KUNIT_EXPECT_EQ(test, 0, fake_attach_nested(fdev, domains[3]));
+	fake_smmu_drain(fake);
+	KUNIT_EXPECT_EQ(test, 0, fake_attach_nested(fdev, domains[4]));
+	expect_none(fake);
+
+	KUNIT_EXPECT_EQ(test, 0, fake_attach_bare(fdev, NULL));
+	for (i = 0; i < ARRAY_SIZE(words); i++)
+		domains[i]->ops->free(domains[i]);
+	fake_vm_free(vm);
+}
+
 /*
  * The core reverts a group whose second device cannot be attached, and meanwhile
  * iommu_get_domain_for_dev() is not what the first one is attached to. A stale
@@ -2554,6 +2626,57 @@ static void arm_smmu_s2_test_atc(struct kunit *test)
 		expect_clean(test, fakes[i], s2);
 	}
 	s1->ops->free(s1);
+}
+
+/* An unmap that comes just when the device begins to fill its ATC */
+static void arm_smmu_s2_test_atc_enabling(struct kunit *test)
+{
+	struct fake_vm *vm = fake_vm_alloc(test, ARM_SMMU_FEAT_ATS,
+					   FAKE_QUEUE_SHIFT, PAGE_SIZE);
+	struct fake_dev *fdev = vm->fdev;
+	unsigned int part, all;
+	struct iommu_domain *s1;
+	bool nested;
+	u64 cmd[2];
+
+	if (!IS_ENABLED(CONFIG_PCI_ATS))
+		kunit_skip(test, "needs CONFIG_PCI_ATS");
+
+	s1 = fake_nested_alloc(vm->vsmmu, vm->user, STE_S1, STE_1_EATS(1));
+	KUNIT_ASSERT_FALSE(test, IS_ERR(s1));
+	fake_dev_add_ats(fdev, NULL);
+
+	for (nested = false;; nested = true) {
+		/* From another domain, whose count must be right as well */
+		KUNIT_EXPECT_EQ(test, 0, fake_attach_bare(fdev, NULL));
+		fake_smmu_drain(vm->fake);
+		fdev->unmap = vm->s2;
+		if (nested)
+			KUNIT_EXPECT_EQ(test, 0, fake_attach_nested(fdev, s1));
+		else
+			KUNIT_EXPECT_EQ(test, 0, fake_attach_bare(fdev, vm->s2));
+		fdev->unmap = NULL;
+		KUNIT_EXPECT_EQ(test, fdev->ats_ctrl >> 15, 1);
+
+		all = 0;
+		part = 0;
+		while (fake_smmu_next(vm->fake, cmd)) {
+			if (cmd[0] != (OP_ATC_INV | CMD_SID(FAKE_VM_SID)))
+				continue;
+			part += cmd[1] == (0x8000 | 2);
+			all += cmd[1] == 52;
+		}
+		/* Before it is enabled, for the unmap, and for the guest */
+		KUNIT_EXPECT_EQ(test, all, nested ? 3 : 1);
+		KUNIT_EXPECT_EQ(test, part, nested ? 0 : 1);
+		if (nested)
+			break;
+	}
+	KUNIT_EXPECT_EQ(test, 1, atomic_read(&vm->s2->domain.nr_ats_masters));
+	KUNIT_EXPECT_EQ(test, 0, fake_attach_bare(fdev, NULL));
+	KUNIT_EXPECT_EQ(test, 0, atomic_read(&vm->s2->domain.nr_ats_masters));
+	s1->ops->free(s1);
+	fake_vm_free(vm);
 }
 
 /* Nested ATS is what guest and device agree on */
@@ -3415,9 +3538,11 @@ static struct kunit_case arm_smmu_v3_iommufd_test_cases[] = {
 	KUNIT_CASE(arm_smmu_s2_test_compatible),
 	KUNIT_CASE(arm_smmu_s2_test_rcu),
 	KUNIT_CASE(arm_smmu_s2_test_atc),
+	KUNIT_CASE(arm_smmu_s2_test_atc_enabling),
 	KUNIT_CASE(arm_vsmmu_test_ats),
 	KUNIT_CASE(arm_vsmmu_test_ats_fails),
 	KUNIT_CASE(arm_vsmmu_test_attach),
+	KUNIT_CASE(arm_vsmmu_test_same_ste),
 	KUNIT_CASE(arm_vsmmu_test_attach_revert),
 	KUNIT_CASE(arm_vsmmu_test_attach_refused),
 	KUNIT_CASE(arm_vsmmu_test_events),

@@ -213,8 +213,11 @@ void arm_vsmmu_stop_ats(struct arm_smmu_master *master)
 	if (!master->guest_ats)
 		return;
 	WRITE_ONCE(master->guest_ats, false);
-	/* Commands are checked and issued in one RCU read-side section */
-	synchronize_rcu();
+	/*
+	 * Commands are checked and issued in one RCU read-side section. A guest
+	 * decides when this is, and every attach on any SMMU waits meanwhile.
+	 */
+	synchronize_rcu_expedited();
 	arm_smmu_cmdq_issue_cmdlist(smmu, &smmu->cmdq, NULL, 0, true);
 }
 
@@ -397,6 +400,32 @@ struct ratelimit_state *arm_vsmmu_evt_ratelimit(struct arm_smmu_device *smmu,
 }
 EXPORT_SYMBOL_IF_KUNIT(arm_vsmmu_evt_ratelimit);
 
+/*
+ * A guest's CFGI_STE is about its CDs, too (Arm IHI 0070, 4.3.1). The VMM makes an
+ * attach of it, and where the STE is the same as before nothing of that would
+ * reach the SMMU.
+ */
+static void arm_vsmmu_inv_cds(struct arm_smmu_master *master,
+			      const struct arm_smmu_nested_domain *nested)
+{
+	struct arm_smmu_cmdq_ent cmd = {
+		.opcode = CMDQ_OP_CFGI_CD_ALL,
+	};
+	unsigned int i;
+
+	lockdep_assert_held(&arm_smmu_asid_lock);
+
+	if (arm_smmu_nested_vsmmu(master->domain) != nested->vsmmu ||
+	    memcmp(to_smmu_nested_domain(master->domain)->ste, nested->ste,
+		   sizeof(nested->ste)))
+		return;
+
+	for (i = 0; i < master->num_streams; i++) {
+		cmd.cfgi.sid = master->streams[i].id;
+		arm_smmu_cmdq_issue_cmd_with_sync(master->smmu, &cmd);
+	}
+}
+
 static int arm_smmu_attach_dev_nested(struct iommu_domain *domain,
 				      struct device *dev)
 {
@@ -436,6 +465,8 @@ static int arm_smmu_attach_dev_nested(struct iommu_domain *domain,
 					 state.ats_enabled);
 		WRITE_ONCE(master->host_s1, false);
 		arm_smmu_install_ste_for_dev(master, &ste);
+		if (s1)
+			arm_vsmmu_inv_cds(master, nested);
 		arm_smmu_attach_commit(&state);
 	}
 	mutex_unlock(&arm_smmu_asid_lock);

@@ -12,7 +12,8 @@
  * right after the detach, while events of the old STE may still be in the event
  * queue. So arm_smmu_master::iopf_rid is what admits stalls. It is cleared under
  * streams_mutex, under which they are reported, before the detach returns: from
- * then on nobody uses the handle.
+ * then on nobody uses the handle. Where the next domain handles stalls, too, they
+ * go on, and who frees the old handle waits for them: iopf_report_flush().
  */
 #include <linux/iommu.h>
 

@@ -216,6 +216,9 @@ static int arm_vsmmu_stream_cmd(struct arm_vsmmu_inv *inv, unsigned int kind,
 		/* It would time out, and take the queue with it */
 		if (!READ_ONCE(master->guest_ats))
 			return 0;
+		/* So it may if the device knows no PASIDs, and then has none */
+		if ((word_0 & CMDQ_0_SSV) && !master->ssid_bits)
+			return 0;
 	}
 	if (!inv->has_vmid)
 		return 0;
@@ -395,8 +398,9 @@ static unsigned int arm_vsmmu_copy_block(struct arm_vsmmu_inv *inv,
  * Check and issue the @num commands of a block, with a CMD_SYNC if it is the
  * last one. Returns how many were good; *ret tells why if that is less.
  *
- * In the one RCU read-side section neither can a device found by its vSID leave
- * the VM before the command for it is in the queue, nor its VMID be forgotten.
+ * In the one RCU read-side section a device found by its vSID cannot leave the VM
+ * before the command for it is in the queue. The VMID may be another VM's by then,
+ * which does no harm: see arm_smmu_s2_put_tag().
  */
 static unsigned int arm_vsmmu_run_block(struct arm_vsmmu_inv *inv,
 					unsigned int num, bool last, int *ret)

@@ -910,6 +910,26 @@ TEST_F(cfgi, dma)
 	EXPECT_EQ(a, vm_lands(vm, IOVA_A));
 }
 
+/* A guest's CFGI_STE is about the CD, too, even if its STE is what it was */
+TEST_F(nesting, replace_same_ste)
+{
+	struct vm *vm = &self->vm;
+	__u64 a = guest_page(&vm->g), b = guest_page(&vm->g);
+	__u64 ttb = s1_create(&vm->g);
+	__u32 same;
+
+	vm_map(vm, IOVA_A, a);
+	s1_map(&vm->g, ttb, IOVA_A, b, S1_RW);
+	ASSERT_EQ(0, edu_attach(&vm->dev, vm->v.hwpt_s1));
+	EXPECT_EQ(a, vm_lands(vm, IOVA_A));
+	cd_write(&vm->g, &vm->dev, vm->v.cd, ttb, ASID_B);
+	EXPECT_EQ(a, vm_lands(vm, IOVA_A));
+	ASSERT_EQ(0, vm_hwpt(vm, ste_s1(vm->v.cd), &same));
+	EXPECT_EQ(a, vm_lands(vm, IOVA_A));
+	ASSERT_EQ(0, edu_attach(&vm->dev, same));
+	EXPECT_EQ(b, vm_lands(vm, IOVA_A));
+}
+
 /*
  * Many commands in one call
  */
