@@ -1758,6 +1758,16 @@ static int call_join(struct call *call)
 	return call->rc;
 }
 
+/* Return: whether it comes back in that time. call_join() has to follow if not */
+static bool call_join_within(struct call *call, unsigned int seconds)
+{
+	struct timespec end;
+
+	assert(!clock_gettime(CLOCK_REALTIME, &end));
+	end.tv_sec += seconds;
+	return !pthread_timedjoin_np(call->thread, NULL, &end);
+}
+
 /*
  * A device is unbound while an ioctl uses it: the unbind has to wait for the
  * ioctl, but not for longer.
@@ -1793,6 +1803,50 @@ TEST_F_TIMEOUT(viommu, unbind_while_device_in_use, 100)
 	EXPECT_LT(0.3, unbind.took);
 	EXPECT_LT(unbind.took, 5);
 	EXPECT_EQ(ENOENT, destroy(self->fd, vdev));
+}
+
+/*
+ * HWPT_ALLOC has the IOAS for itself, also while it fills the new HWPT with all
+ * that is mapped there. A replace between two HWPTs that are there need not wait.
+ */
+TEST_F_TIMEOUT(viommu, replace_beside_slow_alloc, 100)
+{
+	struct iommu_test_cmd replace = {
+		.size = sizeof(replace),
+		.op = IOMMU_TEST_OP_MOCK_DOMAIN_REPLACE,
+		.id = self->dev[0].stdev,
+	};
+	struct iommu_hwpt_alloc *cmd;
+	struct call alloc, attaching;
+	struct slow_page slow;
+	__u32 hwpt;
+	bool soon;
+
+	ASSERT_EQ(0, hwpt_alloc(self->fd, self->dev[0].id, self->ioas, 0,
+				&hwpt));
+	ASSERT_EQ(0, attach(self->fd, &self->dev[0], self->parent));
+	if (slow_page_init(&slow, true))
+		SKIP(return, "no userfaultfd: %s", strerror(errno));
+	cmd = slow.page;
+	*cmd = (struct iommu_hwpt_alloc){
+		.size = sizeof(*cmd),
+		.dev_id = self->dev[0].id,
+		.pt_id = self->ioas,
+	};
+	slow_page_protect(&slow);
+	call_start(&alloc, self->fd, IOMMU_HWPT_ALLOC, cmd);
+	slow_page_wait(&slow);
+
+	replace.mock_domain_replace.pt_id = hwpt;
+	call_start(&attaching, self->fd,
+		   _IOMMU_TEST_CMD(IOMMU_TEST_OP_MOCK_DOMAIN_REPLACE), &replace);
+	soon = call_join_within(&attaching, 5);
+	EXPECT_TRUE(soon);
+	slow_page_provide(&slow);
+	if (!soon)
+		call_join(&attaching);
+	EXPECT_EQ(0, attaching.rc);
+	EXPECT_EQ(0, call_join(&alloc));
 }
 
 /* Nobody can use, or take away, what the caller has not been told of (H18) */
@@ -4269,6 +4323,27 @@ TEST_F(iopf, race_detach)
 	EXPECT_EQ(workers[0].rounds, cmd.dev_get_iopf.out_success +
 					     cmd.dev_get_iopf.out_invalid);
 	EXPECT_LT(0, cmd.dev_get_iopf.out_success);
+}
+
+/*
+ * Where nobody handles page faults, who moves the device does not wait for those
+ * who report them. So these may not look at what is gone.
+ */
+TEST_F(iopf, race_no_handler)
+{
+	struct storm storm = { .guest = self->guest };
+	struct worker workers[] = { { .once = do_fault },
+				    { .once = do_fault },
+				    { .once = do_detach } };
+
+	storm.guest.nested = self->guest.parent;
+	run_workers(&storm.stress, workers, 3, STRESS_SECONDS);
+	EXPECT_TRUE(got_only(&workers[0], 0));
+	EXPECT_TRUE(got_only(&workers[1], 0));
+	EXPECT_TRUE(got_only(&workers[2], 0));
+	EXPECT_LT(0, workers[0].rounds);
+	EXPECT_LT(0, workers[2].rounds);
+	EXPECT_EQ(0, events_of(self->faults[0], 0));
 }
 
 TEST_HARNESS_MAIN
