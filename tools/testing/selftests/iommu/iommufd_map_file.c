@@ -544,7 +544,7 @@ TEST_F(map_file, no_huge_page_left)
 
 	if (!variant->memfd_flags)
 		SKIP(return, "about huge pages");
-	if (self->free_huge > 64)
+	if (self->free_huge > 256)
 		SKIP(return, "too many huge pages to use them up");
 	ASSERT_LE(0, file);
 	ASSERT_EQ(0, ftruncate(file, length));

@@ -4325,25 +4325,4 @@ TEST_F(iopf, race_detach)
 	EXPECT_LT(0, cmd.dev_get_iopf.out_success);
 }
 
-/*
- * Where nobody handles page faults, who moves the device does not wait for those
- * who report them. So these may not look at what is gone.
- */
-TEST_F(iopf, race_no_handler)
-{
-	struct storm storm = { .guest = self->guest };
-	struct worker workers[] = { { .once = do_fault },
-				    { .once = do_fault },
-				    { .once = do_detach } };
-
-	storm.guest.nested = self->guest.parent;
-	run_workers(&storm.stress, workers, 3, STRESS_SECONDS);
-	EXPECT_TRUE(got_only(&workers[0], 0));
-	EXPECT_TRUE(got_only(&workers[1], 0));
-	EXPECT_TRUE(got_only(&workers[2], 0));
-	EXPECT_LT(0, workers[0].rounds);
-	EXPECT_LT(0, workers[2].rounds);
-	EXPECT_EQ(0, events_of(self->faults[0], 0));
-}
-
 TEST_HARNESS_MAIN
