@@ -1945,6 +1945,32 @@ TEST_F(nesting, msi_enabled_before)
 	EXPECT_TRUE(edu_msi_arrives(&vm->dev, 1000));
 }
 
+/* The domains of an IOAS come and go; the address in the device stays */
+TEST(msi_after_detach)
+{
+	struct iommu_ioas_alloc ioas = { .size = sizeof(ioas) };
+	struct edu dev = { .fd = -1, .irqfd = -1 };
+	char bdf[16], why[128];
+	int fd = iommufd_open();
+
+	if (edu_find(bdf, why, sizeof(why)))
+		SKIP(return, "%s", why);
+	ASSERT_LE(0, fd);
+	klog_mark(_metadata->name);
+	ASSERT_EQ(0, iommufd_ioctl(fd, IOMMU_IOAS_ALLOC, &ioas));
+	ASSERT_EQ(0, edu_open(&dev, bdf, fd));
+	ASSERT_EQ(0, edu_attach(&dev, ioas.out_ioas_id));
+	ASSERT_EQ(0, edu_msi_enable(&dev));
+	EXPECT_TRUE(edu_msi_arrives(&dev, 1000));
+	ASSERT_EQ(0, edu_detach(&dev));
+	EXPECT_FALSE(edu_msi_arrives(&dev, 200));
+	ASSERT_EQ(0, edu_attach(&dev, ioas.out_ioas_id));
+	EXPECT_TRUE(edu_msi_arrives(&dev, 1000));
+	edu_close(&dev);
+	close(fd);
+	expect_clean_klog(_metadata);
+}
+
 FIXTURE(msi)
 {
 	struct vm vm;
