@@ -26,7 +26,7 @@
 #define MAX_SMMUS	1024
 #define MAX_STREAMS	8
 /* Thousands of devices behind hundreds of mappings come to less */
-#define MAX_WALK	(1U << 25)
+#define MAX_WALK	(32U << 20)
 
 enum answer {
 	UNKNOWN,
