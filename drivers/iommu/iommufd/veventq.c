@@ -57,7 +57,8 @@ iommufd_veventq_entry(struct iommufd_veventq *veventq, u32 index)
  * @obj: The object, not finalized
  * @filep: Where the object keeps its file, as in iommufd_object_ops
  * @name: Name of the file
- * @fops: Its operations; release must call iommufd_eventq_release()
+ * @fops: Its operations; release has to undo this, as
+ *        iommufd_eventq_release() does
  * @flags: Its access mode
  *
  * The file holds a reference on the object and on the context. If anything fails
