@@ -36,7 +36,7 @@ TEST_ON = $(if $(filter $(1),$(KERNELS)),$(MAKE) --no-print-directory -s test-$(
 # One kernel is built while the one before is tested, which leaves half of two
 # processors idle. Who tests it sees whether that went well.
 BUILD_AHEAD = $(if $(filter $(1),$(KERNELS)),nice -n 19 $(MAKE) --no-print-directory \
-	-s ahead-$(1),true)
+	-s kernel-$(1),true)
 
 help:
 	@echo 'make run      a guest drives its NVMe behind an SMMU of its own, in an emulated'
@@ -106,20 +106,17 @@ test: lab
 test-plain:
 	@$(IN_LAB) judge-test TOTALS=$(TOTALS)
 
-ahead-x86_64:
-	@$(STAGE) "x86-64 emulator" scripts/setup x86
-	@$(STAGE) "x86-64 kernel, ahead" $(IN_X86) all
-
-ahead-debug:
-	@$(STAGE) "debug kernel, ahead" $(IN_LAB) kernel DEBUG_KERNEL=yes
-
-test-x86_64:
+kernel-x86_64:
 	@$(STAGE) "x86-64 emulator" scripts/setup x86
 	@$(STAGE) "x86-64 kernel" $(IN_X86) all
+
+test-x86_64: kernel-x86_64
 	@$(IN_X86) judge-test TOTALS=$(TOTALS)
 
-test-debug:
+kernel-debug:
 	@$(STAGE) "debug kernel" $(IN_LAB) kernel DEBUG_KERNEL=yes
+
+test-debug: kernel-debug
 	@$(IN_LAB) judge-test DEBUG_KERNEL=yes TOTALS=$(TOTALS)
 
 bench: parts
@@ -164,5 +161,5 @@ stat:
 	@scripts/series stat
 
 # Parts of test
-.PHONY: test-plain test-x86_64 test-debug ahead-x86_64 ahead-debug
+.PHONY: test-plain test-x86_64 test-debug kernel-x86_64 kernel-debug
 .PHONY: help tree parts lab run test bench check check-all refresh series stat quilt releases docs
