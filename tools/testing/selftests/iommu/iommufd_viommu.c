@@ -3637,6 +3637,8 @@ TEST_F(iopf, fault_in_failed_replace)
  */
 #define MAX_ERRNO	133
 
+struct worker;
+
 struct stress {
 	int fd;
 	__u32 ioas;
@@ -3649,6 +3651,8 @@ struct stress {
 	/* Another fd for each round */
 	int round_fd;
 	atomic_bool stop;
+	/* Have the workers been in each other's way? It goes on until they have */
+	bool (*met)(const struct worker *workers);
 };
 
 struct worker {
@@ -3714,6 +3718,9 @@ static void run_workers(struct stress *stress, struct worker *workers,
 				       &workers[i]));
 	}
 	usleep(seconds * 1e6);
+	/* On a machine that has other things to do that may take longer */
+	for (i = 0; i < 250 && stress->met && !stress->met(workers); i++)
+		usleep(100 * 1000);
 	stress->stop = true;
 	for (i = 0; i < num; i++)
 		assert(!pthread_join(workers[i].thread, NULL));
@@ -4146,7 +4153,13 @@ static void do_read(struct worker *worker)
 	got(worker, rc < 0 ? errno : 0);
 }
 
-/* Each of these two has to have been on the way of the other */
+/* The first one has found what the second one takes away, and has missed it */
+static bool trigger_met(const struct worker *workers)
+{
+	return workers[0].got[0] &&
+	       (workers[0].got[ENOENT] || workers[0].got[EOPNOTSUPP]);
+}
+
 static bool has_happened(const struct worker *worker, int rc)
 {
 	return worker->got[rc] > 0;
@@ -4154,7 +4167,8 @@ static bool has_happened(const struct worker *worker, int rc)
 
 TEST_F(veventq, race_queue_destroy)
 {
-	struct storm storm = { .guest = self->guest };
+	struct storm storm = { .stress.met = trigger_met,
+			       .guest = self->guest };
 	struct worker workers[] = { { .once = do_trigger },
 				    { .once = do_queue } };
 
@@ -4169,10 +4183,16 @@ TEST_F(veventq, race_queue_destroy)
 				   self->guest.parent));
 }
 
+static bool queues_met(const struct worker *workers)
+{
+	return workers[0].got[EEXIST] || workers[1].got[EEXIST];
+}
+
 /* Two VMMs' threads want the one queue that there can be */
 TEST_F(veventq, race_one_of_a_type)
 {
-	struct storm storm = { .guest = self->guest };
+	struct storm storm = { .stress.met = queues_met,
+			       .guest = self->guest };
 	struct worker workers[] = { { .once = do_queue },
 				    { .once = do_queue },
 				    { .once = do_trigger } };
@@ -4190,7 +4210,7 @@ TEST_F(veventq, race_one_of_a_type)
 
 TEST_F(veventq, race_vdevice_destroy)
 {
-	struct storm storm = {};
+	struct storm storm = { .stress.met = trigger_met };
 	struct worker workers[] = { { .once = do_trigger },
 				    { .once = do_guest_vdevice },
 				    { .once = do_read } };
@@ -4210,7 +4230,7 @@ TEST_F(veventq, race_vdevice_destroy)
 
 TEST_F(veventq, race_detach)
 {
-	struct storm storm = {};
+	struct storm storm = { .stress.met = trigger_met };
 	struct worker workers[] = { { .once = do_trigger },
 				    { .once = do_detach },
 				    { .once = do_read } };
@@ -4257,7 +4277,7 @@ static void do_trigger_plugged(struct worker *worker)
 
 TEST_F(veventq, race_unplug)
 {
-	struct storm storm = {};
+	struct storm storm = { .stress.met = trigger_met };
 	struct worker workers[] = { { .once = do_trigger_plugged },
 				    { .once = do_replug },
 				    { .once = do_read } };
@@ -4292,10 +4312,16 @@ static void do_answer(struct worker *worker)
 				   IOMMUFD_PAGE_RESP_SUCCESS));
 }
 
+static bool answer_met(const struct worker *workers)
+{
+	return workers[2].got[0];
+}
+
 /* Page faults, of which in the end none is left without an answer */
 TEST_F(iopf, race_detach)
 {
 	struct storm storm = {
+		.stress.met = answer_met,
 		.guest = self->guest,
 		.faults = self->faults[0],
 	};
