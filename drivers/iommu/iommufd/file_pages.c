@@ -227,7 +227,8 @@ static void folio_pin_more(struct folio *folio, unsigned int num)
  * Return: How many there are in @out, fewer than @npages if something came in
  * between; or if there is none, -EINVAL if the file has been made shorter,
  * -EFAULT for a hole of hugetlbfs in a file that is not open for writing,
- * -EHWPOISON, -EINTR for a fatal signal, -ENOMEM.
+ * -EHWPOISON, -EINTR for a fatal signal, -ERESTARTNOINTR for another one that came
+ * while hugetlbfs filled a hole, -ENOMEM, or what else the file says of a hole.
  */
 long iopt_pin_file_pages(struct iopt_pages *pages, unsigned long index,
 			 unsigned long npages, struct page **out)

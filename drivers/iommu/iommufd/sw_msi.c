@@ -18,15 +18,21 @@
  *    and maps nothing before. There the doorbells follow right after the attach.
  *  - They are unmapped when the last group leaves, before the window is no
  *    longer reserved in the IOAS.
+ *  - Page tables for the window are made before the first attach, where they can
+ *    be charged. The irqchip asks with locks held that interrupts of all VMs need:
+ *    one that is at the limit of its memory must not be waited for there. So
+ *    nothing is charged under sw_msi.lock.
  *
  * For a nested domain that is the domain of the parent: the page is an IPA then.
  * It is up to the VMM that the guest's stage 1 maps an address to it.
  */
 #include <linux/bits.h>
+#include <linux/io.h>
 #include <linux/iommu.h>
 #include <linux/iommufd.h>
 #include <linux/list.h>
 #include <linux/minmax.h>
+#include <linux/mm.h>
 #include <linux/msi.h>
 #include <linux/mutex.h>
 #include <linux/slab.h>
@@ -50,6 +56,7 @@ struct iommufd_sw_msi_page {
 void iommufd_sw_msi_init(struct iommufd_ctx *ictx)
 {
 	mutex_init(&ictx->sw_msi.lock);
+	mutex_init(&ictx->sw_msi.tables_lock);
 	INIT_LIST_HEAD(&ictx->sw_msi.pages);
 }
 
@@ -59,6 +66,7 @@ void iommufd_sw_msi_free(struct iommufd_ctx *ictx)
 
 	list_for_each_entry_safe(page, next, &ictx->sw_msi.pages, node)
 		kfree(page);
+	mutex_destroy(&ictx->sw_msi.tables_lock);
 	mutex_destroy(&ictx->sw_msi.lock);
 }
 
@@ -103,7 +111,8 @@ iommufd_sw_msi_get_page(struct iommufd_ctx *ictx, struct device *dev,
 	if (id >= iommufd_sw_msi_window(dev, start))
 		return ERR_PTR(-ENOSPC);
 
-	page = kzalloc(sizeof(*page), GFP_KERNEL_ACCOUNT);
+	/* Not charged, see above: there is one for each doorbell of the machine */
+	page = kzalloc(sizeof(*page), GFP_KERNEL);
 	if (!page)
 		return ERR_PTR(-ENOMEM);
 	page->start = start;
@@ -123,8 +132,7 @@ static int iommufd_sw_msi_map(struct iommufd_hwpt_paging *hwpt_paging,
 
 	rc = iommu_map(hwpt_paging->common.domain, iommufd_sw_msi_iova(page),
 		       page->phys, PAGE_SIZE,
-		       IOMMU_WRITE | IOMMU_NOEXEC | IOMMU_MMIO,
-		       GFP_KERNEL_ACCOUNT);
+		       IOMMU_WRITE | IOMMU_NOEXEC | IOMMU_MMIO, GFP_KERNEL);
 	if (rc)
 		return rc;
 	hwpt_paging->sw_msi_mapped |= BIT_ULL(page->id);
@@ -135,6 +143,40 @@ static int iommufd_sw_msi_map(struct iommufd_hwpt_paging *hwpt_paging,
 static bool iommufd_sw_msi_late(struct iommufd_hwpt_paging *hwpt_paging)
 {
 	return !hwpt_paging->common.domain->owner->domain_alloc_user;
+}
+
+/*
+ * Make the page tables of the window. An unmap leaves them, and nothing that has
+ * this window is attached yet and could read the zero page meanwhile: whoever
+ * comes first has made them. They go if the VMM maps a block in their place while
+ * nothing is attached; the page or two that are made again then are not charged.
+ */
+static int iommufd_sw_msi_tables(struct iommufd_group *igroup,
+				 struct iommufd_hwpt_paging *hwpt_paging)
+{
+	struct iommu_domain *domain = hwpt_paging->common.domain;
+	int rc = 0;
+
+	if (igroup->sw_msi_start == PHYS_ADDR_MAX ||
+	    iommufd_sw_msi_late(hwpt_paging))
+		return 0;
+	/* It has no pages as small as a doorbell's: MSIs fail, and not the attach */
+	if (PAGE_SIZE < 1UL << __ffs(domain->pgsize_bitmap))
+		return 0;
+
+	mutex_lock(&igroup->ictx->sw_msi.tables_lock);
+	if (hwpt_paging->sw_msi_tables)
+		goto out_unlock;
+	rc = iommu_map(domain, igroup->sw_msi_start,
+		       page_to_phys(ZERO_PAGE(0)), PAGE_SIZE, IOMMU_READ,
+		       GFP_KERNEL_ACCOUNT);
+	if (rc)
+		goto out_unlock;
+	iommu_unmap(domain, igroup->sw_msi_start, PAGE_SIZE);
+	hwpt_paging->sw_msi_tables = true;
+out_unlock:
+	mutex_unlock(&igroup->ictx->sw_msi.tables_lock);
+	return rc;
 }
 
 static int iommufd_sw_msi_map_used(struct iommufd_group *igroup,
@@ -243,10 +285,14 @@ int iommufd_sw_msi_attach(struct iommufd_group *igroup,
 			  struct iommufd_hwpt_paging *hwpt_paging)
 {
 	struct iommufd_sw_msi *sw_msi = &igroup->ictx->sw_msi;
-	int rc = 0;
+	int rc;
 
 	lockdep_assert_held(&igroup->lock);
 
+	/* Without them nothing may be mapped there, so it is not sw_msi_next yet */
+	rc = iommufd_sw_msi_tables(igroup, hwpt_paging);
+	if (rc)
+		return rc;
 	mutex_lock(&sw_msi->lock);
 	igroup->sw_msi_next = hwpt_paging;
 	hwpt_paging->sw_msi_groups++;

@@ -402,22 +402,27 @@ EXPORT_SYMBOL_IF_KUNIT(arm_vsmmu_evt_ratelimit);
 
 /*
  * A guest's CFGI_STE is about its CDs, too (Arm IHI 0070, 4.3.1). The VMM makes an
- * attach of it, and where the STE is the same as before nothing of that would
- * reach the SMMU.
+ * attach of it. Where the SMMU's STE stays the same, perhaps since all that the
+ * guest has changed is overruled, nothing of that would reach the SMMU.
  */
 static void arm_vsmmu_inv_cds(struct arm_smmu_master *master,
-			      const struct arm_smmu_nested_domain *nested)
+			      const struct arm_smmu_nested_domain *nested,
+			      const struct arm_smmu_ste *ste)
 {
 	struct arm_smmu_cmdq_ent cmd = {
 		.opcode = CMDQ_OP_CFGI_CD_ALL,
 	};
+	struct arm_smmu_ste old;
 	unsigned int i;
 
 	lockdep_assert_held(&arm_smmu_asid_lock);
 
-	if (arm_smmu_nested_vsmmu(master->domain) != nested->vsmmu ||
-	    memcmp(to_smmu_nested_domain(master->domain)->ste, nested->ste,
-		   sizeof(nested->ste)))
+	if (arm_smmu_nested_vsmmu(master->domain) != nested->vsmmu)
+		return;
+	arm_smmu_make_nested_ste(&old, master,
+				 to_smmu_nested_domain(master->domain),
+				 master->s2_tag, master->ats_enabled);
+	if (memcmp(&old, ste, sizeof(old)))
 		return;
 
 	for (i = 0; i < master->num_streams; i++) {
@@ -466,7 +471,7 @@ static int arm_smmu_attach_dev_nested(struct iommu_domain *domain,
 		WRITE_ONCE(master->host_s1, false);
 		arm_smmu_install_ste_for_dev(master, &ste);
 		if (s1)
-			arm_vsmmu_inv_cds(master, nested);
+			arm_vsmmu_inv_cds(master, nested, &ste);
 		arm_smmu_attach_commit(&state);
 	}
 	mutex_unlock(&arm_smmu_asid_lock);

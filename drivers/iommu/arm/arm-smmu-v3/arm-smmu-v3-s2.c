@@ -113,7 +113,12 @@ arm_smmu_s2_new_tag(struct arm_smmu_domain *smmu_domain,
 	struct arm_smmu_s2_tag *tag;
 	int vmid;
 
-	tag = kzalloc(sizeof(*tag), GFP_KERNEL_ACCOUNT);
+	/*
+	 * Not charged: who is at the limit of his memory would be waited for with
+	 * arm_smmu_asid_lock held, which all need. There is one for each master
+	 * attached at most.
+	 */
+	tag = kzalloc(sizeof(*tag), GFP_KERNEL);
 	if (!tag)
 		return ERR_PTR(-ENOMEM);
 

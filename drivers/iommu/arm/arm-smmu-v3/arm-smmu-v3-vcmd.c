@@ -16,8 +16,8 @@
  * A call is worked off in blocks, in a buffer on the stack: a block is copied in,
  * checked and translated in place, issued, and forgotten. So the call costs no
  * memory, can be killed between two blocks, and needs just one CMD_SYNC, behind
- * the last command. For the same reason the caller is told of a command as done
- * only after that.
+ * the last command, or a few if it is long. For the same reason the caller is told
+ * of a command as done only after that.
  */
 #include <kunit/visibility.h>
 #include <linux/bitfield.h>
@@ -53,11 +53,18 @@ static const u8 arm_vsmmu_cmd_kinds[CMDQ_0_OP + 1] = {
  */
 #define ARM_VSMMU_BLOCK			96
 
+/*
+ * How many commands one call may have in the queue before it waits for them. All
+ * others wait for what is in the queue before their CMD_SYNC, with interrupts off,
+ * and for a second at most: no call may fill it.
+ */
+#define ARM_VSMMU_MAX_PENDING		512
+
 /* One call of arm_vsmmu_cache_invalidate() */
 struct arm_vsmmu_inv {
 	struct arm_vsmmu *vsmmu;
-	/* Issued, but not known to have completed */
-	bool pending;
+	/* Commands that are issued, but not known to have completed */
+	unsigned int pending;
 	/* The VMID in its place of word 0; only if there is one */
 	u64 vmid;
 	bool has_vmid;
@@ -159,12 +166,16 @@ static int arm_vsmmu_issue(struct arm_vsmmu_inv *inv, u64 *cmds,
 			   unsigned int num, bool sync)
 {
 	struct arm_smmu_device *smmu = inv->vsmmu->smmu;
-	int ret;
+
+	/* An erratum wants a sync now and then, see arm_smmu_cmdq_batch_add() */
+	inv->pending += num;
+	sync |= inv->pending > ARM_VSMMU_MAX_PENDING - ARM_VSMMU_BLOCK ||
+		(smmu->options & ARM_SMMU_OPT_CMDQ_FORCE_SYNC);
+	if (sync)
+		inv->pending = 0;
 
 	/* The queue of the SMMU itself: others do not take every command */
-	ret = arm_smmu_cmdq_issue_cmdlist(smmu, &smmu->cmdq, cmds, num, sync);
-	inv->pending = !sync;
-	return ret;
+	return arm_smmu_cmdq_issue_cmdlist(smmu, &smmu->cmdq, cmds, num, sync);
 }
 
 static unsigned int arm_vsmmu_block_len(struct arm_vsmmu_inv *inv)
@@ -174,15 +185,12 @@ static unsigned int arm_vsmmu_block_len(struct arm_vsmmu_inv *inv)
 
 static int arm_vsmmu_flush_block(struct arm_vsmmu_inv *inv)
 {
-	struct arm_smmu_device *smmu = inv->vsmmu->smmu;
 	unsigned int num = arm_vsmmu_block_len(inv);
 
 	if (!num)
 		return 0;
 	inv->out = inv->cmds;
-	/* An erratum wants a sync now and then, see arm_smmu_cmdq_batch_add() */
-	return arm_vsmmu_issue(inv, inv->cmds, num,
-			       smmu->options & ARM_SMMU_OPT_CMDQ_FORCE_SYNC);
+	return arm_vsmmu_issue(inv, inv->cmds, num, false);
 }
 
 static void arm_vsmmu_queue_cmd(struct arm_vsmmu_inv *inv, u64 word_0,
@@ -197,7 +205,6 @@ static void arm_vsmmu_queue_cmd(struct arm_vsmmu_inv *inv, u64 word_0,
 static int arm_vsmmu_stream_cmd(struct arm_vsmmu_inv *inv, unsigned int kind,
 				u64 word_0, u64 word_1)
 {
-	struct arm_smmu_device *smmu = inv->vsmmu->smmu;
 	u32 vsid = FIELD_GET(CMDQ_CFGI_0_SID, word_0);
 	struct arm_smmu_master *master;
 	struct device *dev;
@@ -241,8 +248,7 @@ static int arm_vsmmu_stream_cmd(struct arm_vsmmu_inv *inv, unsigned int kind,
 			word_1
 		};
 
-		ret = arm_vsmmu_issue(inv, one, 1, smmu->options &
-				      ARM_SMMU_OPT_CMDQ_FORCE_SYNC);
+		ret = arm_vsmmu_issue(inv, one, 1, false);
 	}
 	return ret;
 }
@@ -464,7 +470,7 @@ int arm_vsmmu_cache_invalidate(struct iommufd_viommu *viommu,
 		return -EINVAL;
 
 	inv.vsmmu = container_of(viommu, struct arm_vsmmu, core);
-	inv.pending = false;
+	inv.pending = 0;
 	max = ARM_VSMMU_BLOCK;
 	if (inv.vsmmu->smmu->options & ARM_SMMU_OPT_CMDQ_FORCE_SYNC)
 		max = CMDQ_BATCH_ENTRIES - 1;
