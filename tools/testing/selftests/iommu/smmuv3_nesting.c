@@ -15,11 +15,13 @@
  */
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "../kselftest_harness.h"
@@ -1891,6 +1893,82 @@ TEST_F(charge, memory)
 }
 
 /*
+ * A device and an IOAS, without nesting
+ */
+FIXTURE(bare)
+{
+	char bdf[16];
+	int fd;
+	__u32 ioas_id;
+	struct edu dev;
+};
+
+static void bare_open(struct __test_metadata *_metadata,
+		      FIXTURE_DATA(bare) *self)
+{
+	struct iommu_ioas_alloc ioas = { .size = sizeof(ioas) };
+
+	self->dev = (struct edu){ .fd = -1, .irqfd = -1 };
+	self->fd = iommufd_open();
+	ASSERT_LE(0, self->fd);
+	ASSERT_EQ(0, iommufd_ioctl(self->fd, IOMMU_IOAS_ALLOC, &ioas));
+	self->ioas_id = ioas.out_ioas_id;
+	ASSERT_EQ(0, edu_open(&self->dev, self->bdf, self->fd));
+}
+
+static void bare_close(FIXTURE_DATA(bare) *self)
+{
+	edu_close(&self->dev);
+	close(self->fd);
+}
+
+FIXTURE_SETUP(bare)
+{
+	char why[128];
+
+	if (edu_find(self->bdf, why, sizeof(why)))
+		SKIP(return, "%s", why);
+	klog_mark(_metadata->name);
+	bare_open(_metadata, self);
+}
+
+FIXTURE_TEARDOWN(bare)
+{
+	bare_close(self);
+	expect_clean_klog(_metadata);
+}
+
+/*
+ * There are fewer ASIDs than a VMM may allocate HWPTs with a stage 1 of the host.
+ * It gets an error for that, and gives all of them back when it closes.
+ */
+TEST_F(bare, asids_run_out)
+{
+	struct iommu_ioas_alloc ioas = { .size = sizeof(ioas) };
+	unsigned int num = 0;
+	int rc = 0;
+	__u32 id;
+
+	if (!(self->dev.info.idr[0] & IDR0_S1P))
+		SKIP(return, "this SMMU has no stage 1");
+	while (!rc && num < 0x10000) {
+		/* An IOAS looks at all it has when it gets one more */
+		if (!(num % 256))
+			ASSERT_EQ(0, iommufd_ioctl(self->fd, IOMMU_IOAS_ALLOC,
+						   &ioas));
+		rc = hwpt_alloc(self->fd, self->dev.dev_id, ioas.out_ioas_id, 0,
+				IOMMU_HWPT_DATA_NONE, NULL, 0, &id);
+		num++;
+	}
+	EXPECT_EQ(-EBUSY, rc) {
+		TH_LOG("after %u", num);
+	}
+	bare_close(self);
+	bare_open(_metadata, self);
+	EXPECT_EQ(0, edu_attach(&self->dev, self->ioas_id));
+}
+
+/*
  * MSI
  */
 static void expect_msi_in_window(struct __test_metadata *_metadata,
@@ -1946,29 +2024,58 @@ TEST_F(nesting, msi_enabled_before)
 }
 
 /* The domains of an IOAS come and go; the address in the device stays */
-TEST(msi_after_detach)
+TEST_F(bare, msi_after_detach)
 {
-	struct iommu_ioas_alloc ioas = { .size = sizeof(ioas) };
-	struct edu dev = { .fd = -1, .irqfd = -1 };
-	char bdf[16], why[128];
-	int fd = iommufd_open();
+	ASSERT_EQ(0, edu_attach(&self->dev, self->ioas_id));
+	ASSERT_EQ(0, edu_msi_enable(&self->dev));
+	EXPECT_TRUE(edu_msi_arrives(&self->dev, 1000));
+	ASSERT_EQ(0, edu_detach(&self->dev));
+	EXPECT_FALSE(edu_msi_arrives(&self->dev, 200));
+	ASSERT_EQ(0, edu_attach(&self->dev, self->ioas_id));
+	EXPECT_TRUE(edu_msi_arrives(&self->dev, 1000));
+}
 
-	if (edu_find(bdf, why, sizeof(why)))
-		SKIP(return, "%s", why);
-	ASSERT_LE(0, fd);
-	klog_mark(_metadata->name);
-	ASSERT_EQ(0, iommufd_ioctl(fd, IOMMU_IOAS_ALLOC, &ioas));
-	ASSERT_EQ(0, edu_open(&dev, bdf, fd));
-	ASSERT_EQ(0, edu_attach(&dev, ioas.out_ioas_id));
-	ASSERT_EQ(0, edu_msi_enable(&dev));
-	EXPECT_TRUE(edu_msi_arrives(&dev, 1000));
-	ASSERT_EQ(0, edu_detach(&dev));
-	EXPECT_FALSE(edu_msi_arrives(&dev, 200));
-	ASSERT_EQ(0, edu_attach(&dev, ioas.out_ioas_id));
-	EXPECT_TRUE(edu_msi_arrives(&dev, 1000));
-	edu_close(&dev);
-	close(fd);
-	expect_clean_klog(_metadata);
+/* Of all IOMMUs, in KiB */
+static long page_tables(void)
+{
+	static const char key[] = "\nSecPageTables:";
+	char buf[4096], *at;
+
+	/* Each CPU keeps some of the count to itself */
+	if (write_str("/proc/sys/vm/stat_refresh", "1") ||
+	    read_str("/proc/meminfo", buf, sizeof(buf)))
+		return -1;
+	at = strstr(buf, key);
+	return at ? strtol(at + strlen(key), NULL, 10) : -1;
+}
+
+/*
+ * An interrupt is set up under locks that all VMs need. That is no time to wait
+ * until memory can be charged: what the doorbell takes is there before.
+ */
+TEST_F(bare, msi_takes_no_tables)
+{
+	long before, tables = 0, all = 0;
+	unsigned int i;
+
+	for (i = 0; i != 8; i++) {
+		bare_close(self);
+		bare_open(_metadata, self);
+		before = page_tables();
+		ASSERT_LE(0, before);
+		ASSERT_EQ(0, edu_attach(&self->dev, self->ioas_id));
+		all -= before;
+		before = page_tables();
+		ASSERT_EQ(0, edu_msi_enable(&self->dev));
+		tables += page_tables() - before;
+		all += page_tables();
+		EXPECT_TRUE(edu_msi_arrives(&self->dev, 1000));
+	}
+	/* A root table and three more, if the host does nothing in between */
+	EXPECT_LE(8 * 3 * 4, all);
+	EXPECT_GT(8 * 4, tables) {
+		TH_LOG("%ld KiB of page tables, %ld for doorbells", all, tables);
+	}
 }
 
 FIXTURE(msi)
@@ -2791,6 +2898,64 @@ TEST_F(nesting, msi_during_replaces)
 		TH_LOG("%u of %u lost in %lu replaces", lost, sent, w.turns);
 	}
 	EXPECT_LT(0, sent);
+}
+
+static void stay_on_cpu(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	/* Where there is no such CPU it is as well */
+	sched_setaffinity(0, sizeof(set), &set);
+}
+
+/* Whoever has waited for a lock here waits for the CPU as well */
+static int msi_once(struct worker *w)
+{
+	int rc;
+
+	if (!w->turns) {
+		stay_on_cpu(1);
+		setpriority(PRIO_PROCESS, gettid(), 8);
+	}
+	rc = edu_msi_enable(w->data);
+	return rc ?: edu_msi_disable(w->data);
+}
+
+static int busy_once(struct worker *w)
+{
+	if (!w->turns)
+		stay_on_cpu(1);
+	return 0;
+}
+
+/*
+ * Interrupts are set up while the domain of the device is detached and freed: an
+ * IOAS takes its domain along. What is wrong there is for KASAN to find.
+ */
+TEST_F(bare, msi_during_detach)
+{
+	struct worker w = { .once = msi_once, .data = &self->dev };
+	struct worker busy = { .once = busy_once };
+	unsigned int rounds;
+	time_t end;
+
+	worker_start(_metadata, &w);
+	worker_start(_metadata, &busy);
+	end = time(NULL) + 6;
+	for (rounds = 0; time(NULL) < end || rounds < 100; rounds++) {
+		ASSERT_EQ(0, edu_attach(&self->dev, self->ioas_id));
+		ASSERT_EQ(0, edu_detach(&self->dev));
+	}
+	worker_stop(_metadata, &busy);
+	worker_stop(_metadata, &w);
+	EXPECT_LT(0, w.turns);
+	TH_LOG("%u rounds, %lu times an interrupt", rounds, w.turns);
+
+	ASSERT_EQ(0, edu_attach(&self->dev, self->ioas_id));
+	ASSERT_EQ(0, edu_msi_enable(&self->dev));
+	EXPECT_TRUE(edu_msi_arrives(&self->dev, 1000));
 }
 
 /*

@@ -118,8 +118,8 @@ scenario_nesting() {
 	limit=300
 	# Thousands of objects, for what they cost
 	if [ -n "$brief" ]; then
-		without=",-F,charge"
-		about+=", without charge"
+		without=",-F,charge,-T,asids_run_out"
+		about+=", without charge and asids_run_out"
 	fi
 	args="timeout=$((240 * slow)) run=/tests/smmuv3_hostcheck"
 	args+=" run=/tests/smmuv3_nesting$without run=/tests/smmuv3_race"
@@ -302,6 +302,10 @@ scenario_guest_emulated() {
 	local vmm=()
 
 	about="the same guest with all its devices emulated by its VMM"
+	if [ -z "$ROOTFS_IMG" ]; then
+		skip="no ROOTFS with a VMM"
+		return
+	fi
 	with_root=1 with_tests=
 	machine_one
 	vmm_bus pa 8 1
