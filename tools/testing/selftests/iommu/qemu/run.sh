@@ -107,8 +107,9 @@ vm() {
 	fi
 }
 
+# What a test said before it failed belongs to that: the whole log may be far away
 show() {
-	local line
+	local line said=()
 
 	while IFS= read -r line; do
 		case $line in
@@ -116,8 +117,16 @@ show() {
 			line=${line#@}
 			say "  ${line%% *}: ${line#* }" ;;
 		"not ok"*)
-			say "  $line" ;;
-		*)	[ -z "$verbose" ] || printf '%s\n' "$line" ;;
+			[ -n "$verbose" ] || [ ${#said[@]} = 0 ] ||
+				printf '    %s\n' "${said[@]}"
+			say "  $line"
+			said=() ;;
+		*)	[ -z "$verbose" ] || printf '%s\n' "$line"
+			case $line in
+			"ok "*)	said=() ;;
+			*)	[ ${#said[@]} -lt 12 ] || said=("${said[@]:1}")
+				said+=("$line") ;;
+			esac ;;
 		esac
 	done
 }

@@ -272,5 +272,28 @@ refuse "a root complex too short for flags" "${good:0:128}021000${good:134}"
 refuse "nodes beyond the end" "${good:0:80}ffffff7f${good:88}"
 refuse "more nodes than there are" "${good:0:72}09${good:74}"
 
+# A machine that says what is in $1, and nothing else
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+machine() {
+	printf '#!/bin/sh\nprintf %%s\\\\n %s\n' "$(printf "'%s' " "$@")" >"$tmp/qemu"
+	chmod +x "$tmp/qemu"
+	env QEMU="$tmp/qemu" FIRMWARE=none KERNEL=none INITRD=/dev/null \
+		TESTS_CPIO=/dev/null IORT=none IORT_TABLES="$tmp" ROOTFS_IMG= \
+		OUT="$tmp" ARCH=arm64 DEBUG_KERNEL= MACHINE=dt \
+		"$here/run.sh" boot >"$tmp/said" 2>&1
+}
+machine "@host run /tests/a" "1..2" "#  RUN  a" "ok 1 a" "#  RUN  b" \
+	"# a.c:9:b:Expected 0 (0) == rc (22)" "not ok 2 b" \
+	"@host exit /tests/a status 1" "@host done"
+expect "a machine with a failed test fails" 1 $?
+expect "what the test said is shown" "    #  RUN  b|    # a.c:9:b:Expected 0 (0) == rc (22)" \
+	"$(grep '^    #' "$tmp/said" | paste -sd'|')"
+machine "@host run /tests/a" "1..1" "# nothing" "ok 1 a" \
+	"@host exit /tests/a status 0" "@host done"
+expect "and one without does not" "0 " "$? $(grep '^    #' "$tmp/said")"
+machine "@host run /tests/a" "1..1" "ok 1 a" "@host exit /tests/a status 0"
+expect "nor is one that stops early taken for good" 1 $?
+
 echo "1..$n"
 exit $bad
