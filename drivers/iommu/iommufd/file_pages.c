@@ -21,6 +21,7 @@
 #include <linux/mm.h>
 #include <linux/overflow.h>
 #include <linux/pagemap.h>
+#include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/shmem_fs.h>
 #include <uapi/linux/falloc.h>
@@ -134,9 +135,30 @@ static bool hugetlb_has_pages(struct file *file, loff_t pos, loff_t last)
 }
 
 /*
+ * As fallocate(), for pages that are going to be pinned, and for a caller who starts
+ * anew if a signal ends it. hugetlbfs looks for one before each page; with a timer
+ * that is faster than what is filled already is pinned again, that would never be
+ * done. So only a fatal one ends it, and what stops or freezes the caller.
+ */
+static int hugetlb_fill(struct file *file, loff_t pos, loff_t length)
+{
+	unsigned int flags = memalloc_pin_save();
+	sigset_t but_kill, old;
+	int rc;
+
+	siginitsetinv(&but_kill, sigmask(SIGKILL));
+	sigprocmask(SIG_BLOCK, &but_kill, &old);
+	rc = vfs_fallocate(file, FALLOC_FL_KEEP_SIZE, pos, length);
+	sigprocmask(SIG_SETMASK, &old, NULL);
+	memalloc_pin_restore(flags);
+	return rc;
+}
+
+/*
  * memfd_pin_folios() would fill a hole of hugetlbfs with a page that is reserved,
  * whoever reserved it and even if nobody did. So it does not get to see a hole:
- * they are filled as fallocate() does, and stay so while i_rwsem is held.
+ * they are filled as fallocate() does, and stay so while i_rwsem is held. Who makes
+ * the file shorter in between may get pages beyond its end, as with fallocate().
  */
 static long hugetlb_pin_folios(struct file *file, loff_t pos, loff_t last,
 			       struct folio **folios, unsigned int num,
@@ -156,11 +178,12 @@ static long hugetlb_pin_folios(struct file *file, loff_t pos, loff_t last,
 
 		if (!(file->f_mode & FMODE_WRITE))
 			return -EFAULT;
-		rc = vfs_fallocate(file, FALLOC_FL_KEEP_SIZE, pos,
-				   last - pos + 1);
-		/* Any signal ends it, and should not be seen for that */
+		rc = hugetlb_fill(file, pos, last - pos + 1);
+		/* Nothing that user space should see */
 		if (rc == -EINTR && !fatal_signal_pending(current))
 			return -ERESTARTNOINTR;
+		if (rc && last >= i_size_read(inode))
+			return -EINVAL;
 		if (rc)
 			return rc == -ENOSPC ? -ENOMEM : rc;
 	}
@@ -227,8 +250,9 @@ static void folio_pin_more(struct folio *folio, unsigned int num)
  * Return: How many there are in @out, fewer than @npages if something came in
  * between; or if there is none, -EINVAL if the file has been made shorter,
  * -EFAULT for a hole of hugetlbfs in a file that is not open for writing,
- * -EHWPOISON, -EINTR for a fatal signal, -ERESTARTNOINTR for another one that came
- * while hugetlbfs filled a hole, -ENOMEM, or what else the file says of a hole.
+ * -EHWPOISON, -EINTR for a fatal signal, -ERESTARTNOINTR if the caller was stopped
+ * or frozen while hugetlbfs filled a hole, -ENOMEM, or what else the file says of a
+ * hole.
  */
 long iopt_pin_file_pages(struct iopt_pages *pages, unsigned long index,
 			 unsigned long npages, struct page **out)
