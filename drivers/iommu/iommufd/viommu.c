@@ -3,8 +3,8 @@
  * The vIOMMU object.
  *
  * A vIOMMU is the part of one physical IOMMU that is given to one VM. It holds
- * its nesting parent, and what is made on it (nested HWPTs, vDEVICEs) holds the
- * vIOMMU. So the objects of a VM go away in one order only, and a driver's
+ * its nesting parent, and what is made on it (nested HWPTs, vDEVICEs, vEVENTQs)
+ * holds the vIOMMU. So the objects of a VM go away in one order only, and a driver's
  * vIOMMU may use the domain of its parent at any time.
  *
  * The driver embeds struct iommufd_viommu in its own struct. The core asks for

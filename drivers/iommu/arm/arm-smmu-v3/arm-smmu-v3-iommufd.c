@@ -170,7 +170,7 @@ void arm_smmu_make_nested_ste(struct arm_smmu_ste *target,
 }
 EXPORT_SYMBOL_IF_KUNIT(arm_smmu_make_nested_ste);
 
-/* Is there a way around the caches for what the guest's stage 1 says? */
+/* Is DMA coherent, whatever memory attributes the guest's stage 1 asks for? */
 static bool arm_smmu_is_coherent(struct arm_smmu_master *master,
 				 struct arm_smmu_domain *s2_parent)
 {

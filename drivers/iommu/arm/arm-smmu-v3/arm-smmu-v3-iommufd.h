@@ -50,8 +50,8 @@ struct arm_vsmmu_cmd_rules {
  * @core: The object of iommufd
  * @smmu: The SMMU
  * @s2_parent: The stage 2, held by @core
- * @tag: The VMID, NULL while no master is attached through the vSMMU. Written
- *       under arm_smmu_asid_lock, read under RCU
+ * @tag: The VMID, NULL while no master is attached through the vSMMU with an STE
+ *       other than abort. Written under arm_smmu_asid_lock, read under RCU
  * @rules: What its commands are checked against
  */
 struct arm_vsmmu {

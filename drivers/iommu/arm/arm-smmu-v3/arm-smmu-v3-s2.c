@@ -10,9 +10,9 @@
  *
  * Who has a tag:
  *
- *  - Each vSMMU with a guest's stage 1 in use has one of its own, for the guest
- *    chooses its ASIDs freely. Two guests under one VMID would hit each other's
- *    TLB entries.
+ *  - Each vSMMU with an STE of its guest in use, other than abort, has one of its
+ *    own, for the guest chooses its ASIDs freely. Two guests under one VMID would
+ *    hit each other's TLB entries.
  *  - Masters that are attached to the stage 2 itself may use any tag of it on
  *    their SMMU: there is nothing in the TLB then that differs between VMs. They
  *    stay on the tag they have, if they have one, so that going to and fro

@@ -419,7 +419,7 @@ static unsigned int arm_vsmmu_run_block(struct arm_vsmmu_inv *inv,
 
 	rcu_read_lock();
 	tag = rcu_dereference(inv->vsmmu->tag);
-	/* Without it nothing is attached, and so nothing is cached */
+	/* Without it nothing that translates is attached, so nothing is cached */
 	inv->has_vmid = tag;
 	inv->vmid = tag ? FIELD_PREP(CMDQ_TLBI_0_VMID, (u64)tag->vmid) : 0;
 
