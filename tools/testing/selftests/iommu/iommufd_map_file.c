@@ -420,7 +420,7 @@ TEST_F_TIMEOUT(map_file, race_punch, 120)
 	close(fd);
 }
 
-static volatile int signals;
+static int signals;
 
 struct pest {
 	pthread_t whom;
@@ -429,20 +429,31 @@ struct pest {
 
 static void count_signal(int sig)
 {
-	signals++;
+	__atomic_fetch_add(&signals, 1, __ATOMIC_RELAXED);
 }
 
-/* The next one some time after the one before, or there is time for nothing else */
+static int num_signals(void)
+{
+	return __atomic_load_n(&signals, __ATOMIC_RELAXED);
+}
+
+static bool pest_stop(struct pest *pest)
+{
+	return __atomic_load_n(&pest->stop, __ATOMIC_RELAXED);
+}
+
 static void *signal_always(void *arg)
 {
 	struct pest *pest = arg;
 	int before, i;
 
-	while (!__atomic_load_n(&pest->stop, __ATOMIC_RELAXED)) {
-		before = signals;
+	while (!pest_stop(pest)) {
+		before = num_signals();
 		pthread_kill(pest->whom, SIGUSR1);
-		for (i = 0; i < 1000 || (signals == before &&
-			     !__atomic_load_n(&pest->stop, __ATOMIC_RELAXED)); i++)
+		while (num_signals() == before && !pest_stop(pest))
+			sched_yield();
+		/* Not at once, or there is time for nothing else */
+		for (i = 0; i < 1000; i++)
 			sched_yield();
 	}
 	return NULL;
@@ -469,12 +480,12 @@ TEST_F_TIMEOUT(map_file, signals, 60)
 	add_domain(self);
 	ASSERT_EQ(0, sigaction(SIGUSR1, &action, NULL));
 	ASSERT_EQ(0, pthread_create(&thread, NULL, signal_always, &pest));
-	while (!signals)
+	while (!num_signals())
 		sched_yield();
-	before = signals;
+	before = num_signals();
 	rc = map_at(self->fd, self->ioas_id, file, 0, length, IOVA,
 		    READABLE | WRITEABLE);
-	after = signals;
+	after = num_signals();
 	__atomic_store_n(&pest.stop, true, __ATOMIC_RELAXED);
 	pthread_join(thread, NULL);
 	EXPECT_EQ(0, rc);

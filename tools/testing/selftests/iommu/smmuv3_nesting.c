@@ -1903,23 +1903,24 @@ FIXTURE(bare)
 	struct edu dev;
 };
 
-static void bare_open(struct __test_metadata *_metadata,
-		      FIXTURE_DATA(bare) *self)
+static int bare_open(const char *bdf, int *fd, __u32 *ioas_id, struct edu *dev)
 {
 	struct iommu_ioas_alloc ioas = { .size = sizeof(ioas) };
+	int rc;
 
-	self->dev = (struct edu){ .fd = -1, .irqfd = -1 };
-	self->fd = iommufd_open();
-	ASSERT_LE(0, self->fd);
-	ASSERT_EQ(0, iommufd_ioctl(self->fd, IOMMU_IOAS_ALLOC, &ioas));
-	self->ioas_id = ioas.out_ioas_id;
-	ASSERT_EQ(0, edu_open(&self->dev, self->bdf, self->fd));
+	*dev = (struct edu){ .fd = -1, .irqfd = -1 };
+	*fd = iommufd_open();
+	if (*fd < 0)
+		return *fd;
+	rc = iommufd_ioctl(*fd, IOMMU_IOAS_ALLOC, &ioas);
+	*ioas_id = ioas.out_ioas_id;
+	return rc ?: edu_open(dev, bdf, *fd);
 }
 
-static void bare_close(FIXTURE_DATA(bare) *self)
+static void bare_close(int fd, struct edu *dev)
 {
-	edu_close(&self->dev);
-	close(self->fd);
+	edu_close(dev);
+	close(fd);
 }
 
 FIXTURE_SETUP(bare)
@@ -1929,12 +1930,13 @@ FIXTURE_SETUP(bare)
 	if (edu_find(self->bdf, why, sizeof(why)))
 		SKIP(return, "%s", why);
 	klog_mark(_metadata->name);
-	bare_open(_metadata, self);
+	ASSERT_EQ(0, bare_open(self->bdf, &self->fd, &self->ioas_id,
+			       &self->dev));
 }
 
 FIXTURE_TEARDOWN(bare)
 {
-	bare_close(self);
+	bare_close(self->fd, &self->dev);
 	expect_clean_klog(_metadata);
 }
 
@@ -1963,8 +1965,9 @@ TEST_F(bare, asids_run_out)
 	EXPECT_EQ(-EBUSY, rc) {
 		TH_LOG("after %u", num);
 	}
-	bare_close(self);
-	bare_open(_metadata, self);
+	bare_close(self->fd, &self->dev);
+	ASSERT_EQ(0, bare_open(self->bdf, &self->fd, &self->ioas_id,
+			       &self->dev));
 	EXPECT_EQ(0, edu_attach(&self->dev, self->ioas_id));
 }
 
@@ -2059,8 +2062,9 @@ TEST_F(bare, msi_takes_no_tables)
 	unsigned int i;
 
 	for (i = 0; i != 8; i++) {
-		bare_close(self);
-		bare_open(_metadata, self);
+		bare_close(self->fd, &self->dev);
+		ASSERT_EQ(0, bare_open(self->bdf, &self->fd, &self->ioas_id,
+				       &self->dev));
 		before = page_tables();
 		ASSERT_LE(0, before);
 		ASSERT_EQ(0, edu_attach(&self->dev, self->ioas_id));
