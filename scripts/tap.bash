@@ -2,6 +2,7 @@
 #
 # For scripts that look at the series in build/linux and report as TAP: sourced,
 # with $tree set, and $obj before make_. They end with: echo "1..$n"; exit $failed
+
 # What tools say is looked at
 export LC_ALL=C.UTF-8
 n=0
