@@ -2,9 +2,9 @@
 /*
  * SMMUs and PCI host bridges of a flattened device tree
  *
- * One pass over all nodes with libfdt, which checks every offset against the
- * size that the header tells; so that size is checked first against what there
- * is. A device tree has no word for CANWBS.
+ * This is a single pass over all nodes with libfdt. libfdt checks every offset
+ * against the size in the header, so this size must first be checked against
+ * the size of the file. A device tree has no property for CANWBS.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +13,7 @@
 
 #include "host.h"
 
-/* Real trees are less than ten deep */
+/* Real trees are less than ten levels deep */
 #define MAX_DEPTH	32
 #define MAX_PATH	1024
 #define MAP_CELLS	4
@@ -21,7 +21,7 @@
 struct bus {
 	uint32_t address_cells;
 	uint32_t size_cells;
-	const fdt32_t *ranges;	/* NULL: nothing of it is seen from above */
+	const fdt32_t *ranges;	/* NULL: not visible to the CPU */
 	int ranges_len;
 	bool disabled;
 	bool pci;
@@ -62,7 +62,7 @@ static bool usable_cells(uint32_t cells)
 	return cells == 1 || cells == 2;
 }
 
-/* The address of a node at @depth, as the CPU sees it */
+/* The address of a node at @depth, as seen by the CPU */
 static int cpu_address(struct walk *w, int node, int depth, unsigned long long *addr)
 {
 	const struct bus *bus = &w->bus[depth - 1];
@@ -119,7 +119,7 @@ static int add_smmu(struct walk *w, int node, int depth)
 	smmu->ref = fdt_get_phandle(w->fdt, node);
 	smmu->node = xstrdup(w->path);
 	if (cpu_address(w, node, depth, &smmu->base))
-		host_warn(w->h, "device tree: %s: its address cannot be told",
+		host_warn(w->h, "device tree: %s: its address is unknown",
 			  w->path);
 	if (!smmu->ref)
 		host_warn(w->h, "device tree: %s: no phandle, so nothing is behind it",
@@ -198,7 +198,7 @@ static int visit(struct walk *w, int node, int depth)
 	if (at + len + 2 > sizeof(w->path))
 		return host_fail(w->h, "device tree: a path of more than %d characters",
 				 MAX_PATH);
-	/* The root's own name is empty */
+	/* The name of the root node is empty */
 	if (depth)
 		at += sprintf(w->path + at, "/%.*s", len, name);
 	bus->path_len = at;
@@ -215,7 +215,7 @@ static int visit(struct walk *w, int node, int depth)
 	if (!fdt_node_check_compatible(w->fdt, node, "arm,smmu-v3") &&
 	    add_smmu(w, node, depth))
 		return -1;
-	/* What is below another one is a bridge on its bus, not the host's */
+	/* A bridge below another bridge is not a host bridge */
 	if (bus->pci && !w->bus[depth - 1].pci)
 		return add_bridge(w, node);
 	return 0;
@@ -242,7 +242,7 @@ static int by_value(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-/* An ID may lead to another kind of IOMMU, but not to nowhere */
+/* A range may lead to another kind of IOMMU, but must lead to a node */
 static int check_ranges(struct walk *w)
 {
 	struct host *h = w->h;
@@ -280,7 +280,7 @@ static int walk_nodes(struct walk *w)
 		if (visit(w, node, depth))
 			return -1;
 	}
-	/* depth < 0: the end of the root node was seen */
+	/* depth < 0: the end of the root node was reached */
 	if (node < 0 && !(node == -FDT_ERR_NOTFOUND && depth < 0))
 		return host_fail(w->h, "device tree: its structure is bad: %s",
 				 fdt_strerror(node));
@@ -288,10 +288,10 @@ static int walk_nodes(struct walk *w)
 }
 
 /**
- * fdt_parse - Check a device tree, and take from it what nesting is about
+ * fdt_parse - Check a device tree, and read the parts that matter for nesting
  * @h: Out: SMMUs and masters, warnings, the error
  * @table: The tree
- * @size: What there is of it
+ * @size: The number of bytes available
  *
  * Return: 0, or -1 with @h->error set.
  */
@@ -327,9 +327,9 @@ int fdt_parse(struct host *h, const void *table, size_t size)
 }
 
 /**
- * fdt_map_id - Where a requester ID goes
+ * fdt_map_id - Translate a requester ID
  * @h: The host
- * @m: The host bridge that it comes from
+ * @m: The host bridge that sends the ID
  * @id: The ID
  * @stream: Out: its StreamID
  *

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The parts of a host, as they are gathered
+ * The description of a host, while it is collected
  */
 #include <stdlib.h>
 #include <string.h>
@@ -61,7 +61,7 @@ char *xasprintf(const char *fmt, ...)
 	return s;
 }
 
-/* What makes a table useless. The first reason is the one that counts. */
+/* Record why a table is unusable. Only the first reason is kept. */
 int host_fail(struct host *h, const char *fmt, ...)
 {
 	va_list ap;
@@ -74,7 +74,7 @@ int host_fail(struct host *h, const char *fmt, ...)
 	return -1;
 }
 
-/* A bad table repeats itself: what was said once is enough */
+/* A bad table may repeat the same defect: warn of each only once */
 void host_warn(struct host *h, const char *fmt, ...)
 {
 	unsigned int i;
@@ -98,7 +98,7 @@ void host_warn(struct host *h, const char *fmt, ...)
 	h->warnings[h->nr_warnings++] = s;
 }
 
-/* A machine has less than a hundred; with the bound, each can be looked for */
+/* A machine has less than a hundred SMMUs. This bound keeps searches short. */
 struct smmu *host_add_smmu(struct host *h)
 {
 	struct smmu *smmu;
@@ -136,7 +136,7 @@ struct smmu *host_find_smmu(struct host *h, uint32_t ref)
 	return NULL;
 }
 
-/* The SMMU that a requester ID arrives at, and as which StreamID */
+/* The SMMU that receives a requester ID, and the StreamID there */
 struct smmu *host_map_id(struct host *h, const struct master *m, uint32_t id,
 			 uint32_t *stream)
 {
@@ -165,6 +165,7 @@ void host_free(struct host *h)
 		free(d->reset);
 		free(d->group_type);
 		free(d->group_others);
+		free(d->direct);
 		free(d->why);
 		free(d->todo);
 	}

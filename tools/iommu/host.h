@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What is known of a host, and whether it can nest with SMMUv3
+ * The facts about a host, and whether it can nest with SMMUv3
  *
- * iort.c and fdt.c fill in what the firmware says, sys.c what the running kernel
- * shows, hwinfo.c the registers. judge.c then answers, report.c prints. Nothing
- * that is read is trusted: tables come from firmware, or from a file that
- * somebody sent.
+ * iort.c and fdt.c read the tables of the firmware, sys.c the state of the
+ * running kernel, hwinfo.c the registers. From these, judge.c derives the
+ * answer, and report.c prints it. No input is trusted: tables come from
+ * firmware, or from a file of unknown origin.
  */
 #ifndef __TOOLS_IOMMU_HOST_H
 #define __TOOLS_IOMMU_HOST_H
@@ -20,12 +20,12 @@
 
 #define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
 
-/* More than one translation of a table needs, and a bound for a bad one */
+/* Enough for the mappings of a translation; a bound for malformed tables */
 #define MAX_TABLE	(2U << 20)
 #define MAX_WARNINGS	32
 #define MAX_SMMUS	1024
 #define MAX_STREAMS	8
-/* Thousands of devices behind hundreds of mappings come to less */
+/* Enough for thousands of devices behind hundreds of mappings */
 #define MAX_WALK	(32U << 20)
 
 enum answer {
@@ -45,29 +45,29 @@ struct smmu {
 	uint32_t ref;		/* offset of its IORT node, phandle in a tree */
 	char *node;		/* path in the device tree */
 	char *sysfs;		/* /sys/class/iommu/..., NULL without a driver */
-	char *device;		/* the device that the driver is bound to */
+	char *device;		/* the device bound to the driver */
 	enum answer stage1;
 	enum answer stage2;
-	enum answer nesting;	/* both stages, and no erratum forbids it */
+	enum answer nesting;	/* both stages, and no erratum against it */
 	enum answer s2fwb;
 	bool canwbs;		/* a root complex with CANWBS sends IDs there */
-	const char *learned;	/* from where these four are known */
+	const char *learned;	/* the source of these four */
 	bool has_idr;
 	uint32_t idr[6];
 	uint32_t iidr;
 	uint32_t aidr;
 };
 
-/* A range of requester IDs, and where it goes */
+/* A range of requester IDs, and its target */
 struct id_range {
 	uint32_t in;
 	uint32_t last;		/* offset of the last ID in the range */
 	uint32_t out;
 	uint32_t ref;
-	bool single;		/* whatever the ID, it becomes @out */
+	bool single;		/* every ID becomes @out */
 };
 
-/* A PCI root complex, or another thing that is a source of DMA */
+/* A PCI root complex, or another source of DMA */
 struct master {
 	bool pci;
 	bool has_segment;
@@ -93,11 +93,11 @@ struct pci_device {
 	bool bridge;
 	char *driver;
 	char *vfio;		/* its name in /dev/vfio/devices */
-	char *reset;		/* ways to reset it; NULL: there is none */
+	char *reset;		/* methods to reset it; NULL: none */
 	int group;		/* -1: none */
 	char *group_type;
-	char *group_others;	/* who else is in the group; NULL: nobody */
-	bool direct;		/* firmware wants memory of its mapped 1:1 */
+	char *group_others;	/* other members of the group; NULL: none */
+	char *direct;		/* memory that must stay mapped 1:1 */
 	bool aliases_known;
 	struct master *root;
 	struct smmu *smmu;
@@ -105,7 +105,7 @@ struct pci_device {
 	unsigned int nr_streams;
 	enum answer passthrough;
 	char *why;
-	char *todo;		/* what is left to do, when it can */
+	char *todo;		/* the missing step, if it can */
 };
 
 enum option_id {
@@ -140,7 +140,7 @@ struct condition {
 struct iort_node;
 
 struct host {
-	/* where to look */
+	/* inputs */
 	const char *root;	/* prefix of /sys, /proc, /dev; "" for none */
 	const char *iort_path;
 	const char *fdt_path;
@@ -148,13 +148,13 @@ struct host {
 	bool tables_only;
 
 	enum source source;
-	char *table;		/* the file it came from */
-	void *owned;		/* the table itself, where it was read here */
+	char *table;		/* the file of the table */
+	void *owned;		/* the table, if allocated by us */
 	const uint8_t *iort;
 	uint32_t iort_len;
 	struct iort_node *nodes;
 	unsigned int nr_nodes;
-	uint64_t walked;	/* ID mappings that were looked at */
+	uint64_t walked;	/* ID mappings visited so far */
 
 	struct smmu *smmus;
 	unsigned int nr_smmus;

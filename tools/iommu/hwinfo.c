@@ -2,10 +2,10 @@
 /*
  * The ID registers of SMMUs, from IOMMU_GET_HW_INFO
  *
- * It takes a device that is bound to an iommufd: its node in /dev/vfio/devices
- * is opened, whereupon vfio-pci enables the device and resets it. So this is done
- * only where it is asked for, only for devices that vfio-pci has already, and a
- * device that somebody else holds open is left alone by the kernel (EBUSY).
+ * This needs a device bound to an iommufd. Opening its node in
+ * /dev/vfio/devices makes vfio-pci enable and reset the device. Therefore this
+ * is done only on request, and only for devices that vfio-pci has already. The
+ * kernel refuses (EBUSY) a device that somebody else has open.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -23,26 +23,27 @@
 #define IDR0_S1P	0x2
 #define IDR3_FWB	0x100
 
-#define IIDR_VARIANT(iidr)	((iidr) >> 16 & 0xf)
+/* Variant and revision: 0x21 is r2p1 */
+#define IIDR_REVISION(iidr)	((iidr) >> 12 & 0xff)
 /* Product and implementer */
 #define IIDR_PART_MASK		0xfff00fffU
 #define IIDR_MMU_600		0x4830043bU
 #define IIDR_MMU_700		0x4870043bU
 
-/* Those that keep the driver from nesting, of what has both stages */
+/* Parts with both stages whose errata keep the driver from nesting */
 static bool has_erratum(uint32_t iidr)
 {
 	switch (iidr & IIDR_PART_MASK) {
 	case IIDR_MMU_600:	/* 1209401 */
-		return IIDR_VARIANT(iidr) < 2;
+		return IIDR_REVISION(iidr) < 0x20;
 	case IIDR_MMU_700:	/* 2268618, 2812531 */
-		return true;
+		return IIDR_REVISION(iidr) < 0x11;
 	default:
 		return false;
 	}
 }
 
-/* What the registers say, once they are known */
+/* Fill in the fields that depend on the registers */
 void hwinfo_set(struct smmu *smmu, const uint32_t idr[6], uint32_t iidr,
 		uint32_t aidr)
 {
@@ -53,7 +54,7 @@ void hwinfo_set(struct smmu *smmu, const uint32_t idr[6], uint32_t iidr,
 	smmu->stage1 = idr[0] & IDR0_S1P ? YES : NO;
 	smmu->stage2 = idr[0] & IDR0_S2P ? YES : NO;
 	smmu->s2fwb = idr[3] & IDR3_FWB ? YES : NO;
-	/* The driver may have had more reasons not to, and told that in the log */
+	/* The driver may have other reasons to refuse, which the log shows */
 	if (smmu->stage1 == NO || smmu->stage2 == NO || has_erratum(iidr))
 		smmu->nesting = NO;
 	else if (smmu->nesting == UNKNOWN)
@@ -93,7 +94,7 @@ static void ask(struct host *h, struct pci_device *d, int iommufd)
 		goto out;
 	}
 	if (info.out_data_type != IOMMU_HW_INFO_TYPE_ARM_SMMUV3) {
-		/* What the driver has without ARM_SMMU_V3_IOMMUFD */
+		/* The driver returns this type without ARM_SMMU_V3_IOMMUFD */
 		h->options[OPT_SMMU_IOMMUFD].on = NO;
 		h->options[OPT_SMMU_IOMMUFD].learned = "hardware information";
 		goto out;
@@ -107,7 +108,7 @@ out:
 	free(path);
 }
 
-/* One device tells for all behind its SMMU */
+/* A single device suffices for each SMMU */
 void hwinfo_read(struct host *h)
 {
 	unsigned int i, asked = 0;

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The ACPI IO Remapping Table (Arm DEN 0049), read as drivers/acpi/arm64/iort.c
- * of the kernel does, because it is the kernel's view that counts; but unlike
- * there, nothing is followed before it was seen to lie inside of the table.
+ * The ACPI IO Remapping Table (Arm DEN 0049)
  *
- * iort_parse() checks the place and size of every node, of every array of ID
- * mappings, and that each mapping leads to where a node begins. What follows it
- * can then walk the table without further checks, except that mappings may
- * lead in a circle.
+ * This follows drivers/acpi/arm64/iort.c, because the view of the kernel
+ * decides. Unlike there, every reference must first be checked to lie within
+ * the table.
+ *
+ * iort_parse() checks the offset and size of every node and of every array of
+ * ID mappings, and that each mapping refers to the start of a node. The walks
+ * that follow need no further checks of bounds, but must expect mappings that
+ * form a loop.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -27,7 +29,7 @@
 #define NODE_HEADER		16
 
 #define MAP_INPUT		0	/* u32 */
-#define MAP_COUNT		4	/* u32: one less than there are */
+#define MAP_COUNT		4	/* u32: the number of IDs minus 1 */
 #define MAP_OUTPUT		8	/* u32 */
 #define MAP_REFERENCE		12	/* u32 */
 #define MAP_FLAGS		16	/* u32 */
@@ -74,7 +76,7 @@ static uint64_t get64(const uint8_t *p)
 	return get32(p) | (uint64_t)get32(p + 4) << 32;
 }
 
-/* Nodes are stored in the order of their offsets */
+/* Nodes are sorted by offset */
 static const struct iort_node *find_node(const struct host *h, uint32_t at)
 {
 	unsigned int low = 0, high = h->nr_nodes;
@@ -216,10 +218,10 @@ static void add_master(struct host *h, const struct iort_node *node)
 }
 
 /**
- * iort_parse - Check an IORT, and take from it what nesting is about
+ * iort_parse - Check an IORT, and read the parts that matter for nesting
  * @h: Out: SMMUs and masters, warnings, the error
- * @table: The table, which has to live as long as @h
- * @size: Of the file; the table itself may be shorter
+ * @table: The table, which must stay allocated as long as @h
+ * @size: The size of the file; the table itself may be shorter
  *
  * Return: 0, or -1 with @h->error set.
  */
@@ -285,7 +287,7 @@ int iort_parse(struct host *h, const void *table, size_t size)
 	return 0;
 }
 
-/* Does the mapping take @id? MAYBE_NEXT: yes, unless a later one takes it too */
+/* Whether a mapping applies to @id. MAYBE_NEXT: yes, unless a later one does */
 enum match { NOT_THIS, THIS, MAYBE_NEXT };
 
 static enum match map_takes(const struct iort_node *node, const uint8_t *map,
@@ -304,19 +306,19 @@ static enum match map_takes(const struct iort_node *node, const uint8_t *map,
 	if (overlap && id != in)
 		return NOT_THIS;
 	*out = get32(map + MAP_OUTPUT) + (id - in);
-	/* Some firmware counts the IDs where it should say the last one */
+	/* Some firmware stores the number of IDs in place of the last ID */
 	return last && id - in == last ? MAYBE_NEXT : THIS;
 }
 
 /**
- * iort_map_id - Where a requester ID goes
+ * iort_map_id - Translate a requester ID
  * @h: The host
- * @m: Where it comes from
+ * @m: The source of the ID
  * @id: The ID
  * @stream: Out: its StreamID
  *
- * The walk ends at an SMMU. So what its own mappings are for, the MSIs of those
- * behind it and its own, is not met here.
+ * The walk ends at an SMMU. It does not follow the mappings of the SMMU itself,
+ * which are for MSIs.
  *
  * Return: the SMMU, or NULL if none translates it.
  */

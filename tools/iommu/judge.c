@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Can this host nest, and which devices can it give away?
+ * Whether this host can nest, and which devices can be passed through
  *
- * The same that the driver asks when a VMM wants a vSMMU: both stages, and DMA
- * that a guest's stage 1 cannot lead around the caches; then what the VMM asks
- * of the kernel. A thing that is not known stays that: nothing is assumed.
+ * These are the checks of the driver for a new vSMMU: both stages, and DMA that
+ * a guest's stage 1 cannot make bypass the caches. The kernel options that a
+ * VMM needs follow. Nothing is assumed: an answer may be "unknown".
  */
 #include <stdlib.h>
 #include <string.h>
@@ -20,19 +20,25 @@ static const char stages_old_log[] =
 	"the kernel log does not go back to the driver's start: use --log, or --hw-info";
 static const char stages_no_log[] =
 	"the kernel log cannot be read: try as root, or --log";
-static const char coherent_yes[] = "S2FWB, or a root complex with CANWBS";
+static const char coherent_yes[] =
+	"S2FWB, with No Snoop kept off by vfio-pci, or a root complex with CANWBS";
 static const char coherent_no_acpi[] =
 	"no S2FWB (IDR3.FWB), and no CANWBS in the IORT: ask the firmware's vendor for that";
 static const char coherent_no_dt[] =
 	"no S2FWB (IDR3.FWB), and a device tree has no CANWBS: boot with ACPI, which may";
 static const char coherent_acpi[] =
-	"no CANWBS in the IORT; not known whether the SMMU has S2FWB: --hw-info tells";
+	"no CANWBS in the IORT; not known whether the SMMU has S2FWB: try --hw-info";
 static const char coherent_dt[] =
-	"no CANWBS in a device tree; not known whether the SMMU has S2FWB: --hw-info tells";
+	"no CANWBS in a device tree; not known whether the SMMU has S2FWB: try --hw-info";
 static const char kernel_unknown[] =
-	"neither a configuration nor /proc/kallsyms tells of CONFIG_ARM_SMMU_V3_IOMMUFD";
+	"neither a configuration nor /proc/kallsyms shows CONFIG_ARM_SMMU_V3_IOMMUFD";
 static const char cdev_unknown[] =
 	"CONFIG_VFIO_DEVICE_CDEV shows only when the module vfio is loaded";
+
+static const char direct_region[] =
+	"%s requires %s to stay mapped one to one (reserved_regions: direct): VFIO refuses it";
+static const char shared_group[] =
+	"shares its IOMMU group with %s: all go to one VM, which gets stage 1 for one of them";
 
 static enum answer both(enum answer a, enum answer b)
 {
@@ -69,7 +75,7 @@ static bool candidate(const struct host *h, const struct smmu *smmu)
 	return h->tables_only || smmu->sysfs;
 }
 
-/* To which SMMUs do PCI root complexes with CANWBS send IDs? */
+/* Find the SMMUs that receive IDs from PCI root complexes with CANWBS */
 static void find_canwbs(struct host *h)
 {
 	struct smmu *smmu;
@@ -80,7 +86,7 @@ static void find_canwbs(struct host *h)
 		const struct master *m = &h->masters[i];
 
 		for (k = 0; m->pci && m->canwbs && k < m->nr_ranges; k++) {
-			/* Most lead there directly */
+			/* Most ranges lead there directly */
 			smmu = host_find_smmu(h, m->ranges[k].ref);
 			if (!smmu)
 				smmu = host_map_id(h, m, m->ranges[k].in,
@@ -121,7 +127,7 @@ static void judge_smmus(struct host *h)
 			stages = either(stages, h->smmus[i].nesting);
 	}
 	find_canwbs(h);
-	/* Of the same SMMU */
+	/* Both must hold for the same SMMU */
 	for (i = 0; i < h->nr_smmus; i++) {
 		const struct smmu *smmu = &h->smmus[i];
 		enum answer this;
@@ -187,10 +193,47 @@ static void judge_kernel(struct host *h)
 	    cdev_unknown);
 }
 
-static void judge_device(struct pci_device *d)
+static bool is_bridge(const struct host *h, const char *bdf, size_t len)
+{
+	unsigned int i;
+
+	for (i = 0; i < h->nr_devices; i++) {
+		const struct pci_device *d = &h->devices[i];
+
+		if (strlen(d->bdf) == len && !strncmp(d->bdf, bdf, len))
+			return d->bridge;
+	}
+	return false;
+}
+
+/*
+ * The other members of a device's group that may do DMA; NULL if there are
+ * none. Ports and bridges between these and the root complex stay with the
+ * host.
+ */
+static char *group_devices(const struct host *h, const struct pci_device *d)
+{
+	const char *name = d->group_others;
+	char *found = NULL;
+
+	while (name && *name) {
+		size_t len = strcspn(name, " ");
+		char *old = found;
+
+		if (!is_bridge(h, name, len)) {
+			found = xasprintf("%s%s%.*s", old ? old : "",
+					  old ? " " : "", (int)len, name);
+			free(old);
+		}
+		name += len + (name[len] == ' ');
+	}
+	return found;
+}
+
+static void judge_device(struct host *h, struct pci_device *d)
 {
 	enum answer dma;
-	char *todo;
+	char *others, *todo;
 
 	d->passthrough = NO;
 	if (d->bridge) {
@@ -214,17 +257,21 @@ static void judge_device(struct pci_device *d)
 		d->why = xstrdup("its SMMU has no S2FWB, and its root complex no CANWBS");
 		return;
 	}
-	if (d->group_others) {
-		d->why = xasprintf("shares its IOMMU group with %s",
-				   d->group_others);
+	if (d->direct) {
+		d->why = xasprintf(direct_region, h->source == SOURCE_FDT ?
+				   "reserved-memory of the device tree" :
+				   "an RMR of the IORT that forbids remapping",
+				   d->direct);
+		return;
+	}
+	others = group_devices(h, d);
+	if (others) {
+		d->why = xasprintf(shared_group, others);
+		free(others);
 		return;
 	}
 	if (d->nr_streams > 1) {
 		d->why = xstrdup("has more than one StreamID, as behind a PCIe-to-PCI bridge");
-		return;
-	}
-	if (d->direct) {
-		d->why = xstrdup("the firmware wants memory of it mapped one to one");
 		return;
 	}
 
@@ -243,7 +290,7 @@ static void judge_device(struct pci_device *d)
 	       xstrdup("bind it to vfio-pci");
 	if (!d->reset) {
 		d->todo = xasprintf("%s%s%s", todo ? todo : "", todo ? "; " : "",
-				    "no reset: the next VM finds what one left in it");
+				    "no reset: the next VM finds the state that the last VM left");
 		free(todo);
 	} else {
 		d->todo = todo;
@@ -251,8 +298,8 @@ static void judge_device(struct pci_device *d)
 }
 
 /**
- * host_judge - Answer
- * @h: In: what was read. Out: conditions, the devices, the answer
+ * host_judge - Derive the answer
+ * @h: In: the facts. Out: conditions, devices, the answer
  */
 void host_judge(struct host *h)
 {
@@ -261,7 +308,7 @@ void host_judge(struct host *h)
 	judge_smmus(h);
 	judge_kernel(h);
 	for (i = 0; i < h->nr_devices; i++)
-		judge_device(&h->devices[i]);
+		judge_device(h, &h->devices[i]);
 	h->answer = YES;
 	for (i = 0; i < NR_CONDITIONS; i++)
 		h->answer = both(h->answer, h->conditions[i].met);

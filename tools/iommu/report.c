@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The answer, for people and for programs
+ * The answer, as text and as JSON
  *
- * Names come from tables and directories that anybody may have made: no byte of
- * them reaches a terminal or JSON unescaped.
+ * Names come from tables and directories of unknown origin. Each byte of a name
+ * must be escaped before it reaches a terminal or JSON.
  */
 #include <string.h>
 
@@ -41,6 +41,10 @@ static void put_device(const struct pci_device *d, FILE *f)
 	}
 	if (d->group >= 0)
 		fprintf(f, ", group %d", d->group);
+	if (d->group_others) {
+		fputs(" with ", f);
+		put_safe(f, d->group_others);
+	}
 	fputs("\n        pass through: ", f);
 	fputs(answer_name(d->passthrough), f);
 	if (d->why) {
@@ -62,7 +66,7 @@ static void put_device(const struct pci_device *d, FILE *f)
 	putc('\n', f);
 }
 
-/* Linux takes the IDs that lead elsewhere for untranslated, too */
+/* Linux treats IDs that lead to another kind of node as untranslated, too */
 static void put_range(const struct host *h, const struct id_range *r, FILE *f)
 {
 	unsigned int i;
@@ -123,14 +127,14 @@ static void put_registers(const struct smmu *s, FILE *f)
 void report_text(const struct host *h, FILE *f)
 {
 	static const char *const verdict[] = {
-		[UNKNOWN] = "It cannot be told whether this host can nest with SMMUv3.",
+		[UNKNOWN] = "It is unknown whether this host can nest with SMMUv3.",
 		[NO] = "This host cannot nest with SMMUv3.",
 		[YES] = "This host can nest with SMMUv3.",
 	};
 	unsigned int i;
 
 	if (h->error) {
-		fputs("It cannot be told whether this host can nest: ", f);
+		fputs("It is unknown whether this host can nest: ", f);
 		put_safe(f, h->error);
 		putc('\n', f);
 		return;
@@ -196,7 +200,8 @@ void report_text(const struct host *h, FILE *f)
 }
 
 /*
- * JSON: an object or array a level. The members of a list stand on a line each.
+ * JSON: each level is an object or an array. Each member of a list has its own
+ * line.
  */
 struct json {
 	FILE *f;
@@ -213,7 +218,7 @@ static void json_string(struct json *j, const char *s)
 			fprintf(j->f, "\\%c", c);
 		else if (c >= ' ' && c < 0x7f)
 			putc(c, j->f);
-		else	/* Whatever the encoding was, the byte can be told */
+		else	/* Escape the byte, as the encoding is not known */
 			fprintf(j->f, "\\u%04x", c);
 	}
 	putc('"', j->f);
@@ -243,7 +248,7 @@ static void json_close(struct json *j, char bracket)
 	j->more = true;
 }
 
-/* The next member of a list on a line of its own */
+/* Start the next member of a list on a new line */
 static void json_item(struct json *j)
 {
 	if (j->more)
@@ -273,7 +278,7 @@ static void json_number(struct json *j, const char *key, unsigned long long n)
 	fprintf(j->f, "%llu", n);
 }
 
-/* Beyond 53 bits a number is not safe in JSON */
+/* Numbers above 53 bits are not safe in JSON */
 static void json_address(struct json *j, const char *key, unsigned long long n)
 {
 	json_key(j, key);
@@ -364,6 +369,7 @@ static void json_device(struct json *j, const struct pci_device *d)
 		fputs("null", j->f);
 	json_text(j, "group_type", d->group_type);
 	json_text(j, "group_others", d->group_others);
+	json_text(j, "direct", d->direct);
 	json_bool(j, "canwbs", d->root && d->root->canwbs);
 	json_text(j, "driver", d->driver);
 	json_text(j, "vfio", d->vfio);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * smmu-nesting: can this host nest with SMMUv3, and if not, what is missing?
+ * smmu-nesting: whether this host can nest with SMMUv3, and if not, why not
  */
 #include <errno.h>
 #include <getopt.h>
@@ -14,7 +14,7 @@ static void usage(FILE *f)
 	fputs("smmu-nesting [options]: can this host give VMs an SMMUv3 of their own?\n"
 	      "\n"
 	      "  -j, --json       answer in JSON\n"
-	      "  -l, --log FILE   read the driver's messages there, not in the kernel log\n"
+	      "  -l, --log FILE   read the driver's messages from FILE, not from the kernel log\n"
 	      "  -w, --hw-info    also read the ID registers of the SMMUs, through devices that\n"
 	      "                   are bound to vfio-pci. Opens, and so resets, one such device\n"
 	      "                   behind each SMMU; not one that is in use\n"
@@ -22,10 +22,10 @@ static void usage(FILE *f)
 	      "  -i, --iort FILE  read this IORT\n"
 	      "  -f, --fdt FILE   read this flattened device tree\n"
 	      "                   (with a table and no --root: look at nothing else)\n"
-	      "  -h, --help       this\n"
+	      "  -h, --help       show this text\n"
 	      "\n"
 	      "Nothing is bound or written. Ends with 0 if the host can nest, 1 if it cannot,\n"
-	      "2 if that cannot be told. Some of it takes root to read.\n", f);
+	      "2 if this is unknown. Some of the sources are readable for root only.\n", f);
 }
 
 int main(int argc, char **argv)

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What the running kernel shows: sysfs, procfs, the configuration, the log
+ * The state of the running kernel: sysfs, procfs, the configuration, the log
  *
- * Files are read, links are followed; nothing is opened that is a device, and
- * nothing is written. All paths may be put under another root.
+ * Files are read, and links are followed. Device nodes must not be opened, nor
+ * may any file be written. All paths can be below another root.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -22,7 +22,7 @@
 #define SYSLOG_READ_ALL		3
 #define SYSLOG_SIZE_BUFFER	10
 
-/* Of the driver, which prints them: what enum arm_smmu features there begins with */
+/* Bits of enum arm_smmu features in the driver, which prints them */
 #define FEAT_TRANS_S1		0x00000200
 #define FEAT_TRANS_S2		0x00000400
 #define FEAT_NESTING		0x00080000
@@ -43,7 +43,7 @@
 
 #define SYS_PCI			"/sys/bus/pci/devices"
 
-/* All of a file, with a 0 behind it. NULL with errno: EFBIG if beyond @limit. */
+/* Read a file and append a 0. NULL with errno: EFBIG if it exceeds @limit. */
 void *read_whole(const char *path, size_t limit, size_t *len)
 {
 	size_t have = 0, size = 0;
@@ -99,7 +99,7 @@ static __printf(2, 3) char *read_text(const struct host *h, const char *fmt, ...
 	return text;
 }
 
-/* A file of one line, without its end. NULL also if it is empty. */
+/* Read a file of one line, without the newline. NULL also if it is empty. */
 static char *read_line(const struct host *h, const char *dir, const char *name)
 {
 	char *text = read_text(h, "%s/%s", dir, name);
@@ -123,7 +123,7 @@ static unsigned long read_hex(const struct host *h, const char *dir,
 	return n;
 }
 
-/* The last part of where a link leads */
+/* The last component of a link's target */
 static char *read_link(const struct host *h, const char *dir, const char *name)
 {
 	char target[PATH_MAX], *path, *slash;
@@ -153,7 +153,7 @@ static int not_dots(const struct dirent *d)
 	return strcmp(d->d_name, ".") && strcmp(d->d_name, "..");
 }
 
-/* Names in a directory, sorted; 0 for what cannot be read */
+/* The names in a directory, sorted; 0 if it cannot be read */
 static int list_dir(const struct host *h, const char *name,
 		    struct dirent ***list)
 {
@@ -200,13 +200,13 @@ static int read_table(struct host *h, char *path,
 	if (!p)
 		return host_fail(h, "cannot read %s: %s%s", path, strerror(err),
 				 err == EACCES ? " (it takes root)" : "");
-	/* The IORT is walked later, too */
+	/* The IORT must stay allocated for the walks */
 	h->owned = p;
 	return parse(h, p, len);
 }
 
 /**
- * sys_read_tables - Read the IORT or, where there is no ACPI, the device tree
+ * sys_read_tables - Read the IORT or, without ACPI, the device tree
  * @h: The host
  *
  * Return: 0, or -1 with the error in @h->error.
@@ -223,7 +223,7 @@ int sys_read_tables(struct host *h)
 	if (exists(h, "/sys/firmware/acpi/tables/IORT"))
 		return read_table(h, xasprintf("%s%s/IORT", h->root, acpi),
 				  iort_parse);
-	/* With ACPI there may be a device tree as well, but an empty one */
+	/* A host with ACPI may also have a device tree, but an empty one */
 	if (exists(h, acpi)) {
 		h->table = xasprintf("%s%s", h->root, acpi);
 		return 0;
@@ -274,8 +274,8 @@ static void read_smmus(struct host *h)
 }
 
 /*
- * The log, where the driver tells what it has found. With a clear S2FWB it is to
- * be believed only from a driver that looks for that.
+ * The log, where the driver prints the features it has found. A clear S2FWB can
+ * be trusted only if this driver checks for S2FWB.
  */
 static void parse_log_line(struct host *h, const char *line)
 {
@@ -368,12 +368,12 @@ static void set_option(struct host *h, enum option_id id, bool on,
 	h->options[id].learned = learned;
 }
 
-/* A kernel configuration says everything: what is not in it is off */
+/* A kernel configuration is complete: an option that is not in it is off */
 void config_parse(struct host *h, const char *config, const char *learned)
 {
 	unsigned int i;
 
-	/* Some other file, or a part of one */
+	/* This is another file, or a part of a configuration */
 	if (!strstr(config, "CONFIG_"))
 		return;
 	for (i = 0; i < NR_OPTIONS; i++) {
@@ -392,7 +392,7 @@ void config_parse(struct host *h, const char *config, const char *learned)
 	}
 }
 
-/* gzip is what there is on every machine that has /proc/config.gz */
+/* Every machine with /proc/config.gz has gzip */
 static char *gunzip(const char *path)
 {
 	size_t have = 0, size = 1 << 16;
@@ -459,7 +459,7 @@ static void read_config(struct host *h)
 	free(text);
 }
 
-/* Is there a symbol, function or data, whose name begins so? */
+/* Whether there is a function or variable with this prefix */
 static bool has_symbol(const char *kallsyms, const char *prefix)
 {
 	const char *at = kallsyms;
@@ -472,7 +472,7 @@ static bool has_symbol(const char *kallsyms, const char *prefix)
 	return false;
 }
 
-/* What shows without a configuration to read */
+/* Options that can be derived without a configuration */
 static void read_traces(struct host *h)
 {
 	struct dirent **list;
@@ -504,7 +504,7 @@ static void read_traces(struct host *h)
 		free(text);
 	}
 
-	/* A name that is missing proves something only if its module is there */
+	/* A missing symbol proves something only if its module is loaded */
 	text = read_text(h, "/proc/kallsyms");
 	if (!text)
 		return;
@@ -547,7 +547,7 @@ static struct master *find_root(struct host *h, struct pci_device *d)
 
 		if (!m->pci)
 			continue;
-		/* The kernel takes the first of a segment, too */
+		/* The kernel also takes the first root complex of a segment */
 		if (m->has_segment && m->segment == d->segment)
 			return m;
 		if (!m->has_segment) {
@@ -558,7 +558,7 @@ static struct master *find_root(struct host *h, struct pci_device *d)
 	if (bridges <= 1)
 		return by_order;
 
-	/* Without a number in the tree: by the node of the host bridge */
+	/* If the tree has no domain number: use the node of the host bridge */
 	path = xasprintf("%s" SYS_PCI "/%s", h->root, d->bdf);
 	real = realpath(path, NULL);
 	free(path);
@@ -613,7 +613,7 @@ static void add_stream(struct host *h, struct pci_device *d, uint32_t rid)
 		d->streams[d->nr_streams++] = stream;
 }
 
-/* The type of a PCIe function; -1: it is not PCIe, -2: that cannot be read */
+/* The type of a PCIe function; -1: not PCIe, -2: not readable */
 static int pcie_type(const unsigned char *config, size_t len)
 {
 	unsigned int at, hops;
@@ -622,7 +622,7 @@ static int pcie_type(const unsigned char *config, size_t len)
 		return -2;
 	if (!(config[PCI_STATUS] & PCI_STATUS_CAP_LIST))
 		return -1;
-	/* All that others than root may read */
+	/* Users other than root can read only this much */
 	if (len == 64)
 		return -2;
 	at = config[PCI_CAPABILITY_LIST] & ~3U;
@@ -635,9 +635,9 @@ static int pcie_type(const unsigned char *config, size_t len)
 }
 
 /*
- * A bridge between PCIe and PCI puts a requester ID of its own on what comes
- * from behind it, so that a device may be several streams. Follows
- * pci_for_each_dma_alias(), whose quirks for single devices do not show here.
+ * A bridge between PCIe and PCI replaces the requester ID of devices behind it,
+ * so a device may have several streams. This follows pci_for_each_dma_alias(),
+ * except for its quirks of single devices, which are not visible here.
  */
 static void add_streams(struct host *h, struct pci_device *d)
 {
@@ -685,6 +685,28 @@ static void add_streams(struct host *h, struct pci_device *d)
 	free(real);
 }
 
+/*
+ * The first region of a group that must stay mapped 1:1. For a VM, the kernel
+ * drops regions of the type "direct-relaxable".
+ */
+static char *direct_region(const char *regions)
+{
+	const char *line = regions;
+
+	while (*line) {
+		size_t len = strcspn(line, "\n");
+		unsigned long long first, last;
+		int at = 0;
+
+		if (sscanf(line, "%llx %llx %n", &first, &last, &at) == 2 &&
+		    at + strlen("direct") == len &&
+		    !strncmp(line + at, "direct", strlen("direct")))
+			return xasprintf("0x%llx-0x%llx", first, last);
+		line += len + (line[len] == '\n');
+	}
+	return NULL;
+}
+
 static void read_group(struct host *h, struct pci_device *d, const char *dir)
 {
 	char *name = read_link(h, dir, "iommu_group"), *path, *text;
@@ -698,8 +720,8 @@ static void read_group(struct host *h, struct pci_device *d, const char *dir)
 	free(name);
 	d->group_type = read_line(h, path, "type");
 	text = read_text(h, "%s/reserved_regions", path);
-	/* Not "direct-relaxable", which the kernel gives up for a VM */
-	d->direct = text && strstr(text, " direct\n");
+	if (text)
+		d->direct = direct_region(text);
 	free(text);
 	name = xasprintf("%s/devices", path);
 	free(path);
@@ -790,6 +812,6 @@ void sys_read(struct host *h)
 	for (i = 0; i < n; i++)
 		read_device(h, list[i]->d_name);
 	free_list(list, n);
-	/* Needs to know which driver it is that speaks there */
+	/* Parse the log last: this needs the names of the SMMUs */
 	read_log(h);
 }

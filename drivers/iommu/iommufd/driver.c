@@ -2,12 +2,13 @@
 /*
  * The part of iommufd that IOMMU drivers call.
  *
- * It is always built in, so that a built-in driver links while iommufd itself
- * is a module. Nothing here may call into iommufd.ko.
+ * It is always built in, so that a built-in driver can be linked if iommufd is
+ * a module. Nothing here may call into iommufd.ko.
  */
 #include <linux/export.h>
 #include <linux/iommufd.h>
 #include <linux/rcupdate.h>
+#include <linux/refcount.h>
 #include <linux/string.h>
 #include <linux/wait.h>
 #include <linux/xarray.h>
@@ -28,16 +29,16 @@ struct device *iommufd_vdevice_to_device(struct iommufd_vdevice *vdev)
 EXPORT_SYMBOL_NS_GPL(iommufd_vdevice_to_device, IOMMUFD);
 
 /**
- * iommufd_viommu_find_dev - Find the device that a VM calls @virt_id
- * @viommu: The vIOMMU that the ID is meant for
+ * iommufd_viommu_find_dev - Find the device that a VM knows as @virt_id
+ * @viommu: The vIOMMU in which the ID is looked up
  * @virt_id: An ID from the VM, any value
  *
- * The device can neither be taken out of @viommu nor be given to another one
- * before the caller's RCU read-side section ends: a command for the hardware
- * that is issued inside of it reaches only a device of this VM.
+ * The device cannot be removed from @viommu, or given to another vIOMMU, before
+ * the caller's RCU read-side section ends. So a command for the hardware that
+ * is issued inside of this section can only reach a device of this VM.
  *
  * Context: The caller holds rcu_read_lock(). Does not sleep.
- * Return: the device, NULL if there is no vDEVICE of that ID.
+ * Return: the device, NULL if no vDEVICE has this ID.
  */
 struct device *iommufd_viommu_find_dev(struct iommufd_viommu *viommu,
 				       u64 virt_id)
@@ -67,14 +68,14 @@ iommufd_viommu_find_veventq(struct iommufd_viommu *viommu, unsigned int type)
 	return NULL;
 }
 
-/* @data is NULL for an event that is known only to have been */
+/* With @data == NULL, count a lost event */
 static int iommufd_viommu_queue_event(struct iommufd_viommu *viommu,
 				      unsigned int type, const void *data,
 				      size_t size)
 {
 	struct iommufd_veventq *veventq;
-	struct iommufd_vevent_header *header;
-	size_t entry_size;
+	struct iommufd_vevent *vevent;
+	bool readable;
 	int rc = 0;
 
 	spin_lock(&viommu->veventqs_lock);
@@ -89,41 +90,55 @@ static int iommufd_viommu_queue_event(struct iommufd_viommu *viommu,
 	}
 
 	spin_lock(&veventq->lock);
+	readable = iommufd_veventq_readable(veventq);
+	if (data && veventq->coalesce && veventq->num) {
+		/* To user space, this is the event that it has not read yet */
+		vevent = iommufd_veventq_entry(veventq, veventq->first);
+		memcpy(vevent->data, data, size);
+		veventq->replaced = true;
+		goto out_unlock_veventq;
+	}
 	if (data && veventq->num < veventq->depth) {
-		entry_size = sizeof(*header) + veventq->data_size;
-		header = veventq->ring +
-			 entry_size * ((veventq->first + veventq->num) %
-				       veventq->depth);
-		header->flags = 0;
-		header->sequence = veventq->sequence;
-		memcpy(header + 1, data, size);
+		vevent = iommufd_veventq_entry(veventq,
+					       veventq->first + veventq->num);
+		vevent->header.flags = 0;
+		vevent->header.sequence = veventq->sequence;
+		memcpy(vevent->data, data, size);
 		veventq->num++;
 		veventq->tail_lost = false;
 	} else {
 		veventq->tail_lost = true;
 	}
 	veventq->sequence = (veventq->sequence + 1) & INT_MAX;
+out_unlock_veventq:
 	spin_unlock(&veventq->lock);
 
-	wake_up_interruptible(&veventq->wait_queue);
+	/*
+	 * A VMM can have any number of waiters here, while other VMs wait for
+	 * this thread. Waiters only need a wakeup if the queue was not readable
+	 * before.
+	 */
+	if (!readable)
+		wake_up_interruptible(&veventq->wait_queue);
 out_unlock:
 	spin_unlock(&viommu->veventqs_lock);
 	return rc;
 }
 
 /**
- * iommufd_viommu_report_event - Tell a VM of an event
+ * iommufd_viommu_report_event - Report an event to a VM
  * @viommu: The vIOMMU of the VM
- * @type: One of enum iommu_veventq_type
- * @data: The struct of that type, see include/uapi/linux/iommufd.h
+ * @type: A value of enum iommu_veventq_type
+ * @data: The struct of this type, see include/uapi/linux/iommufd.h
  * @size: Its size
  *
- * An event for which the queue has no room is lost. User space is told of that
- * with the next one it reads.
+ * The event is lost if the queue has no room for it. User space sees the loss
+ * in the next header that it reads. An event of a type for which
+ * iommufd_viommu_ops::vevent_coalesce returns true always has room.
  *
- * Context: Not in interrupts other than threaded ones. Neither sleeps nor
- * allocates.
- * Return: 0, also if the event is lost; -EOPNOTSUPP if there is no such queue.
+ * Context: Process context or a threaded interrupt. Does not sleep or allocate
+ * memory.
+ * Return: 0, even if the event is lost; -EOPNOTSUPP if there is no such queue.
  */
 int iommufd_viommu_report_event(struct iommufd_viommu *viommu,
 				unsigned int type, const void *data,
@@ -134,15 +149,16 @@ int iommufd_viommu_report_event(struct iommufd_viommu *viommu,
 EXPORT_SYMBOL_NS_GPL(iommufd_viommu_report_event, IOMMUFD);
 
 /**
- * iommufd_viommu_report_lost - Tell a VM that there were events
+ * iommufd_viommu_report_lost - Report lost events to a VM
  * @viommu: The vIOMMU of the VM
- * @type: One of enum iommu_veventq_type
+ * @type: A value of enum iommu_veventq_type
  *
- * For events that the physical IOMMU itself has lost. How many, and whether any
- * was of this VM, is not known: each call counts as one.
+ * For events that the physical IOMMU itself has lost. Neither their number is
+ * known, nor whether this VM caused any of them, so each call counts as a
+ * single event.
  *
- * Context: Not in interrupts other than threaded ones. Neither sleeps nor
- * allocates.
+ * Context: Process context or a threaded interrupt. Does not sleep or allocate
+ * memory.
  */
 void iommufd_viommu_report_lost(struct iommufd_viommu *viommu,
 				unsigned int type)
@@ -150,3 +166,34 @@ void iommufd_viommu_report_lost(struct iommufd_viommu *viommu,
 	iommufd_viommu_queue_event(viommu, type, NULL, 0);
 }
 EXPORT_SYMBOL_NS_GPL(iommufd_viommu_report_lost, IOMMUFD);
+
+/**
+ * iommufd_hw_queue_depend - Keep a HW_QUEUE as long as another HW_QUEUE exists
+ * @on: The queue that must stay
+ *
+ * Queues of some hardware must be started in order, and stopped in reverse
+ * order. With this, IOMMU_DESTROY of @on gives EBUSY until
+ * iommufd_hw_queue_undepend(), which the driver calls in the destroy op of the
+ * queue that depends on @on.
+ *
+ * Context: The caller holds the lock under which the destroy op of @on makes the
+ * driver forget @on. Does not sleep.
+ * Return: 0, or -EIO if @on is being destroyed already.
+ */
+int iommufd_hw_queue_depend(struct iommufd_hw_queue *on)
+{
+	return refcount_inc_not_zero(&on->obj.users) ? 0 : -EIO;
+}
+EXPORT_SYMBOL_NS_GPL(iommufd_hw_queue_depend, IOMMUFD);
+
+/**
+ * iommufd_hw_queue_undepend - Undo iommufd_hw_queue_depend()
+ * @on: The queue, which may be freed when this returns
+ *
+ * Context: Any.
+ */
+void iommufd_hw_queue_undepend(struct iommufd_hw_queue *on)
+{
+	refcount_dec(&on->obj.users);
+}
+EXPORT_SYMBOL_NS_GPL(iommufd_hw_queue_undepend, IOMMUFD);

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Pages of an IOAS that come from a file in place of a process: a memfd, or
- * another file of shmem or hugetlbfs. The mapping needs no VMA, and nothing that
- * a process does with its own address space matters to it.
+ * Pages of an IOAS that come from a file instead of a process: a memfd, or
+ * another file of shmem or hugetlbfs. The mapping needs no VMA, and is
+ * independent of the address space of any process.
  *
- * Only where pages come from is different. All that pages.c knows of a page that
- * it holds stays as it is: one pin for each page, whatever the folio.
+ * Only the source of the pages differs. The rest of pages.c sees the same as
+ * for pages of a process: a pin for each page, regardless of the size of its
+ * folio.
  *
- * Invariant: a struct iopt_pages with a file holds the file, and if it is
- * writable, also counts as one of its shared writable mappings. So F_SEAL_WRITE
- * cannot be set while anything could still write by DMA.
+ * Invariant: a struct iopt_pages with a file holds a reference on the file. If
+ * it is writable, it also counts as a shared writable mapping of the file. So
+ * F_SEAL_WRITE cannot be set as long as a device could write by DMA.
  */
 #include <linux/fcntl.h>
 #include <linux/file.h>
@@ -30,7 +31,7 @@
 #include "io_pagetable.h"
 #include "iommufd_private.h"
 
-/* As many as are asked for at a time: they stand on the stack */
+/* The number of folios to pin in a call. Their pointers are on the stack. */
 #define FOLIO_BATCH	32
 
 static unsigned int file_seals(struct file *file)
@@ -46,10 +47,12 @@ static unsigned int file_seals(struct file *file)
 	return 0;
 }
 
-/* Of the file itself, what mmap() would say for a mapping that all share */
+/* The checks that mmap() would do for a shared mapping of the file */
 static int file_may_map(struct file *file, u64 start, u64 length, bool write)
 {
 	u64 size = i_size_read(file_inode(file)), end;
+	loff_t pos;
+	int rc;
 
 	if (!shmem_file(file) && !is_file_hugepages(file))
 		return -EINVAL;
@@ -57,25 +60,32 @@ static int file_may_map(struct file *file, u64 start, u64 length, bool write)
 	    (write && !(file->f_mode & FMODE_WRITE)))
 		return -EACCES;
 
-	/* Pages are only had whole */
+	/* The last page must be within the file as a whole */
 	if (!length || check_add_overflow(start, length, &end) || end > size ||
 	    PAGE_ALIGN(end) > size)
 		return -EINVAL;
-	return 0;
+
+	/* Ask security modules and fanotify, like read() and write() do */
+	pos = start;
+	rc = rw_verify_area(READ, file, &pos, length);
+	if (!rc && write)
+		rc = rw_verify_area(WRITE, file, &pos, length);
+	return rc;
 }
 
 /**
- * iopt_alloc_file_pages() - Pages that come from a file
- * @file: A file of shmem or hugetlbfs. The caller's reference stays its own
- * @start: First byte in it
- * @length: Bytes, not 0. All pages that these touch have to lie within the file
- * @writable: DMA may write to them
+ * iopt_alloc_file_pages() - Allocate an iopt_pages for a range of a file
+ * @file: A file of shmem or hugetlbfs. The caller keeps its own reference
+ * @start: First byte in the file
+ * @length: Number of bytes, not 0. All their pages must be within the file
+ * @writable: DMA may write to the pages
  *
- * iopt_pages::uptr is the place in the file then, not an address.
+ * iopt_pages::uptr is the offset in the file, not an address.
  *
- * Return: The pages, none of which is pinned yet, or as ERR_PTR: -EINVAL for
- * another kind of file or what lies beyond its end, -EACCES if @file was not opened
- * for that, -EPERM if it is sealed against writing, -ENOMEM.
+ * Return: the iopt_pages, of which no page is pinned yet, or an ERR_PTR:
+ * -EINVAL for any other kind of file or a range beyond its end, -EACCES if
+ * @file is not open for this access, -EPERM if it is sealed against writing,
+ * -ENOMEM, or the error of a security module.
  */
 struct iopt_pages *iopt_alloc_file_pages(struct file *file, u64 start,
 					 unsigned long length, bool writable)
@@ -90,7 +100,10 @@ struct iopt_pages *iopt_alloc_file_pages(struct file *file, u64 start,
 		rc = mapping_map_writable(file->f_mapping);
 		if (rc)
 			return ERR_PTR(rc);
-		/* Set, that one lets the writable mappings be that there are */
+		/*
+		 * mapping_map_writable() does not fail for F_SEAL_FUTURE_WRITE,
+		 * which only forbids new mappings, so check the seals here.
+		 */
 		if (file_seals(file) & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)) {
 			pages = ERR_PTR(-EPERM);
 			goto err_unmap;
@@ -110,7 +123,7 @@ err_unmap:
 	return pages;
 }
 
-/* Of pages that nobody else knows anymore */
+/* Release the file of an iopt_pages that has no other users */
 void iopt_put_file(struct iopt_pages *pages)
 {
 	if (pages->writable)
@@ -118,7 +131,7 @@ void iopt_put_file(struct iopt_pages *pages)
 	fput(pages->file);
 }
 
-/* Has hugetlbfs all of these pages? Nobody takes one away if i_rwsem is held */
+/* Whether hugetlbfs has all these pages. They stay while i_rwsem is held. */
 static bool hugetlb_has_pages(struct file *file, loff_t pos, loff_t last)
 {
 	struct hstate *h = hstate_file(file);
@@ -135,30 +148,74 @@ static bool hugetlb_has_pages(struct file *file, loff_t pos, loff_t last)
 }
 
 /*
- * As fallocate(), for pages that are going to be pinned, and for a caller who starts
- * anew if a signal ends it. hugetlbfs looks for one before each page; with a timer
- * that is faster than what is filled already is pinned again, that would never be
- * done. So only a fatal one ends it, and what stops or freezes the caller.
+ * Like fallocate(), for pages that are going to be pinned. It fills page by
+ * page, because hugetlbfs keeps the file locked during each call.
+ *
+ * A signal ends this, and the system call is restarted. Pages that are filled
+ * by then stay and only need a lookup. The signal stays pending, as required
+ * for -ERESTARTNOINTR.
  */
-static int hugetlb_fill(struct file *file, loff_t pos, loff_t length)
+static int hugetlb_fill(struct file *file, loff_t pos, loff_t last)
 {
-	unsigned int flags = memalloc_pin_save();
-	sigset_t but_kill, old;
+	loff_t size = huge_page_size(hstate_file(file));
+	unsigned int flags;
 	int rc;
 
-	siginitsetinv(&but_kill, sigmask(SIGKILL));
-	sigprocmask(SIG_BLOCK, &but_kill, &old);
-	rc = vfs_fallocate(file, FALLOC_FL_KEEP_SIZE, pos, length);
-	sigprocmask(SIG_SETMASK, &old, NULL);
-	memalloc_pin_restore(flags);
-	return rc;
+	for (pos = round_down(pos, size); pos <= last; pos += size) {
+		if (hugetlb_has_pages(file, pos, pos))
+			continue;
+		if (last >= i_size_read(file_inode(file)))
+			return -EINVAL;
+		if (!(file->f_mode & FMODE_WRITE))
+			return -EFAULT;
+
+		flags = memalloc_pin_save();
+		rc = vfs_fallocate(file, FALLOC_FL_KEEP_SIZE, pos, size);
+		memalloc_pin_restore(flags);
+		if (rc == -EINTR && signal_pending(current) &&
+		    !fatal_signal_pending(current))
+			return -ERESTARTNOINTR;
+		if (rc)
+			return rc == -ENOSPC ? -ENOMEM : rc;
+		cond_resched();
+	}
+	return 0;
+}
+
+/**
+ * iopt_fill_file() - Fill the holes of a file before the first page is pinned
+ * @pages: Pages that come from a file
+ * @index: First page, from the start of @pages
+ * @last_index: Last page
+ *
+ * iopt_pin_file_pages() fills holes as well. But if a signal ends it there, all
+ * pages before the hole have been pinned and mapped for nothing, and a periodic
+ * timer could keep the system call from ever finishing.
+ *
+ * Context: May sleep. The caller holds pages->mutex.
+ * Return: 0 or an errno, as for iopt_pin_file_pages().
+ */
+int iopt_fill_file(struct iopt_pages *pages, unsigned long index,
+		   unsigned long last_index)
+{
+	loff_t start = (uintptr_t)pages->uptr;
+
+	lockdep_assert_held(&pages->mutex);
+
+	/* Nothing to fill, or a domain already has the pages that matter */
+	if (!is_file_hugepages(pages->file) ||
+	    !RB_EMPTY_ROOT(&pages->domains_itree.rb_root))
+		return 0;
+	return hugetlb_fill(pages->file, start + (loff_t)index * PAGE_SIZE,
+			    start + (loff_t)last_index * PAGE_SIZE);
 }
 
 /*
- * memfd_pin_folios() would fill a hole of hugetlbfs with a page that is reserved,
- * whoever reserved it and even if nobody did. So it does not get to see a hole:
- * they are filled as fallocate() does, and stay so while i_rwsem is held. Who makes
- * the file shorter in between may get pages beyond its end, as with fallocate().
+ * memfd_pin_folios() would fill a hole of hugetlbfs with a reserved page, even
+ * if somebody else, or nobody, has reserved it. So it must not see a hole:
+ * holes are filled as by fallocate() first, and cannot come back while i_rwsem
+ * is held. If the file is truncated in between, it may get pages beyond its
+ * end, as with fallocate().
  */
 static long hugetlb_pin_folios(struct file *file, loff_t pos, loff_t last,
 			       struct folio **folios, unsigned int num,
@@ -176,16 +233,9 @@ static long hugetlb_pin_folios(struct file *file, loff_t pos, loff_t last,
 			break;
 		inode_unlock_shared(inode);
 
-		if (!(file->f_mode & FMODE_WRITE))
-			return -EFAULT;
-		rc = hugetlb_fill(file, pos, last - pos + 1);
-		/* Nothing that user space should see */
-		if (rc == -EINTR && !fatal_signal_pending(current))
-			return -ERESTARTNOINTR;
-		if (rc && last >= i_size_read(inode))
-			return -EINVAL;
+		rc = hugetlb_fill(file, pos, last);
 		if (rc)
-			return rc == -ENOSPC ? -ENOMEM : rc;
+			return rc;
 	}
 	rc = memfd_pin_folios(file, pos, last, folios, num, offset);
 	inode_unlock_shared(inode);
@@ -193,9 +243,9 @@ static long hugetlb_pin_folios(struct file *file, loff_t pos, loff_t last,
 }
 
 /*
- * Is that, now that it is pinned, what the file has there, and with the contents
- * that it has? memfd_pin_folios() looks at none of this, and it takes more than
- * one look at the file, which may change in between.
+ * Check that the pinned folio is the folio of the file at @index, and that it
+ * is up to date. memfd_pin_folios() checks neither, and the file may have
+ * changed between its lookups.
  */
 static int check_folio(struct file *file, struct folio *folio, pgoff_t index)
 {
@@ -204,7 +254,7 @@ static int check_folio(struct file *file, struct folio *folio, pgoff_t index)
 	if (folio_test_hwpoison(folio) ||
 	    (folio_test_large(folio) && folio_test_has_hwpoisoned(folio)))
 		return -EHWPOISON;
-	/* One may be mapped any number of times: far from where its count ends */
+	/* A folio can have any number of mappings: do not overflow its count */
 	if (folio_ref_count(folio) > INT_MAX / 2)
 		return -ENOMEM;
 	if (READ_ONCE(folio->mapping) != file->f_mapping ||
@@ -213,11 +263,11 @@ static int check_folio(struct file *file, struct folio *folio, pgoff_t index)
 	if (folio_test_uptodate(folio))
 		return 0;
 
-	/* On its way out */
+	/* The folio is being removed from the file */
 	if (is_file_hugepages(file))
 		return -EAGAIN;
 
-	/* By fallocate(), and not cleared before somebody wants to see it */
+	/* Allocated by fallocate(), which leaves clearing to the first user */
 	read = shmem_read_folio(file->f_mapping, index);
 	if (IS_ERR(read))
 		return PTR_ERR(read);
@@ -225,48 +275,69 @@ static int check_folio(struct file *file, struct folio *folio, pgoff_t index)
 	return read == folio ? 0 : -EAGAIN;
 }
 
-/* A folio comes with one pin. pages.c gives back one for each page. */
+/* Extend the last run, or add a new run. Return: false if @runs is full */
+static bool add_run(struct iopt_file_run *runs, size_t *num, size_t max,
+		    unsigned long pfn, unsigned long npages)
+{
+	struct iopt_file_run *last = runs + *num - 1;
+
+	if (*num && last->pfn + last->npages == pfn) {
+		last->npages += npages;
+		return true;
+	}
+	if (*num == max)
+		return false;
+	runs[(*num)++] = (struct iopt_file_run){ pfn, npages };
+	return true;
+}
+
+/* A folio comes with a single pin, but pages.c unpins each page */
 static void folio_pin_more(struct folio *folio, unsigned int num)
 {
 	if (!num)
 		return;
-	/* So it is large, and has another count for its pins */
+	/* The folio is large then, and has a separate count of its pins */
 	folio_ref_add(folio, num);
 	atomic_add(num, &folio->_pincount);
 	node_stat_mod_folio(folio, NR_FOLL_PIN_ACQUIRED, num);
 }
 
 /**
- * iopt_pin_file_pages() - As pin_user_pages_fast(), from the file
- * @pages: They have a file
- * @index: The first page, from the start of @pages
- * @npages: How many, not 0
- * @out: Gets the pages, with one pin for each
+ * iopt_pin_file_runs() - Pin pages of a file
+ * @pages: An iopt_pages with a file
+ * @index: First page, from the start of @pages
+ * @npages: Number of pages, not 0
+ * @runs: Output array of runs of pages, with one pin for each page
+ * @max_runs: Size of @runs, not 0
  *
- * What the file has no page for yet is allocated.
+ * The cost depends on the number of folios, not on their size. Holes of the
+ * file are filled.
  *
  * Context: May sleep. The caller holds pages->mutex; hugetlbfs takes i_rwsem of
  * the file inside of it.
- * Return: How many there are in @out, fewer than @npages if something came in
- * between; or if there is none, -EINVAL if the file has been made shorter,
- * -EFAULT for a hole of hugetlbfs in a file that is not open for writing,
- * -EHWPOISON, -EINTR for a fatal signal, -ERESTARTNOINTR if the caller was stopped
- * or frozen while hugetlbfs filled a hole, -ENOMEM, or what else the file says of a
+ * Return: the number of pages in @runs, which is less than @npages after an
+ * error or if @runs is full; or if there are none, -EINVAL if the file has been
+ * truncated, -EFAULT for a hole of hugetlbfs if the file is not open for
+ * writing, -EHWPOISON, -EINTR for a fatal signal, -ERESTARTNOINTR for any other
+ * signal while hugetlbfs filled a hole, -ENOMEM, or the file's error for a
  * hole.
  */
-long iopt_pin_file_pages(struct iopt_pages *pages, unsigned long index,
-			 unsigned long npages, struct page **out)
+long iopt_pin_file_runs(struct iopt_pages *pages, unsigned long index,
+			unsigned long npages, struct iopt_file_run *runs,
+			size_t max_runs)
 {
 	loff_t start = (uintptr_t)pages->uptr + (loff_t)index * PAGE_SIZE;
 	loff_t last = start + (loff_t)npages * PAGE_SIZE - 1;
 	struct folio *folios[FOLIO_BATCH];
 	struct file *file = pages->file;
 	unsigned long done = 0;
+	size_t num_runs = 0;
+	bool full = false;
 	int rc = 0;
 
 	lockdep_assert_held(&pages->mutex);
 
-	while (done != npages && !rc) {
+	while (done != npages && !rc && !full) {
 		loff_t pos = start + (loff_t)done * PAGE_SIZE;
 		pgoff_t offset;
 		long num, i;
@@ -288,19 +359,22 @@ long iopt_pin_file_pages(struct iopt_pages *pages, unsigned long index,
 
 		for (i = 0; i != num && done != npages; i++) {
 			pgoff_t next = (start >> PAGE_SHIFT) + done;
-			unsigned long first, end;
+			unsigned long first, len;
 
 			rc = check_folio(file, folios[i], next);
 			if (rc)
 				break;
 			first = next - folios[i]->index;
-			end = min(folio_nr_pages(folios[i]),
-				  first + npages - done);
-			folio_pin_more(folios[i], end - first - 1);
-			for (; first != end; first++)
-				out[done++] = folio_page(folios[i], first);
+			len = min(folio_nr_pages(folios[i]) - first,
+				  npages - done);
+			full = !add_run(runs, &num_runs, max_runs,
+					folio_pfn(folios[i]) + first, len);
+			if (full)
+				break;
+			folio_pin_more(folios[i], len - 1);
+			done += len;
 		}
-		/* From what is not, or not anymore, at its place */
+		/* Unpin the folios that were not used */
 		unpin_folios(folios + i, num - i);
 		if (rc == -EAGAIN)
 			rc = 0;
@@ -310,12 +384,44 @@ long iopt_pin_file_pages(struct iopt_pages *pages, unsigned long index,
 }
 
 /**
+ * iopt_pin_file_pages() - Like pin_user_pages_fast(), for pages of a file
+ * @pages: An iopt_pages with a file
+ * @index: First page, from the start of @pages
+ * @npages: Number of pages, not 0
+ * @out: Output array of the pages, with one pin for each
+ *
+ * Context: As iopt_pin_file_runs().
+ * Return: the number of pages in @out, which is less than @npages after an
+ * error; or if there are none, the error of iopt_pin_file_runs().
+ */
+long iopt_pin_file_pages(struct iopt_pages *pages, unsigned long index,
+			 unsigned long npages, struct page **out)
+{
+	struct iopt_file_run runs[FOLIO_BATCH], *run;
+	unsigned long done = 0, end, i;
+	long rc = 0;
+
+	while (done != npages) {
+		rc = iopt_pin_file_runs(pages, index + done, npages - done,
+					runs, ARRAY_SIZE(runs));
+		if (rc < 0)
+			break;
+		end = done + rc;
+		for (run = runs; done != end; run++)
+			for (i = 0; i != run->npages; i++)
+				out[done++] = pfn_to_page(run->pfn + i);
+	}
+	return done ?: rc;
+}
+
+/**
  * iommufd_ioas_map_file() - IOMMU_IOAS_MAP_FILE
  * @ucmd: A struct iommu_ioas_map_file
  *
- * Return: 0, or -EOPNOTSUPP for flags that there are not, -EINVAL for none that
- * says which way data goes, -EOVERFLOW, -ENOENT if there is no such IOAS, -EBADF
- * if there is no such file, and what iopt_alloc_file_pages() and the mapping say.
+ * Return: 0, or -EOPNOTSUPP for unknown flags, -EINVAL if neither READABLE nor
+ * WRITEABLE is set, -EOVERFLOW, -ENOENT if there is no such IOAS, -EBADF if @fd
+ * is not open, and the errors of iopt_alloc_dmabuf_pages() for a dma-buf, of
+ * iopt_alloc_file_pages() for any other file, and of the mapping.
  */
 int iommufd_ioas_map_file(struct iommufd_ucmd *ucmd)
 {
@@ -343,14 +449,21 @@ int iommufd_ioas_map_file(struct iommufd_ucmd *ucmd)
 	if (IS_ERR(ioas))
 		return PTR_ERR(ioas);
 
-	file = fget(cmd->fd);
-	if (!file) {
-		rc = -EBADF;
-		goto out_put_ioas;
+	pages = NULL;
+	if (IS_ENABLED(CONFIG_DMA_SHARED_BUFFER))
+		pages = iopt_alloc_dmabuf_pages(cmd->fd, cmd->start,
+						cmd->length,
+						prot & IOMMU_WRITE);
+	if (!pages) {
+		file = fget(cmd->fd);
+		if (!file) {
+			rc = -EBADF;
+			goto out_put_ioas;
+		}
+		pages = iopt_alloc_file_pages(file, cmd->start, cmd->length,
+					      prot & IOMMU_WRITE);
+		fput(file);
 	}
-	pages = iopt_alloc_file_pages(file, cmd->start, cmd->length,
-				      prot & IOMMU_WRITE);
-	fput(file);
 	rc = iopt_map_new_pages(ucmd->ictx, &ioas->iopt, &iova, pages,
 				cmd->start % PAGE_SIZE, cmd->length, prot,
 				flags);

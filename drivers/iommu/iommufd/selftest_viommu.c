@@ -2,17 +2,17 @@
 /*
  * vIOMMUs of the mock IOMMU driver, for tools/testing/selftests/iommu.
  *
- * The mock driver has two IOMMUs, so that tests can use an object of one behind
- * the other. They share page tables as far as the formats agree: the second one
- * has a single page size.
+ * The mock driver has two IOMMUs, so that tests can use an object of the first
+ * behind the second, and vice versa. They share page tables as far as the
+ * formats agree: the second IOMMU has only a single page size.
  *
- * A mock device has a few "caches", which are numbers. They have a value that
- * no guest would write at probe, and an invalidation through a vIOMMU makes
- * them 0. So a test sees which device an invalidation has reached, and that no
- * other was.
+ * A mock device has a few "caches", which are numbers. Probe sets them to a
+ * value that no guest would write, and an invalidation through a vIOMMU makes
+ * them 0. Thus a test sees which device an invalidation has reached, and that
+ * it has reached no other.
  *
- * It has events and page faults when a test says so. Where they arrive is up to
- * what it is attached to, and whose vDEVICE it has, at that moment.
+ * A test can make the device report events and page faults. Their recipient
+ * depends on the domain and the vDEVICE of the device at this moment.
  */
 #include <linux/atomic.h>
 #include <linux/bitops.h>
@@ -21,6 +21,8 @@
 #include <linux/iommufd.h>
 #include <linux/property.h>
 #include <linux/rcupdate.h>
+#include <linux/sched.h>
+#include <linux/sched/signal.h>
 #include <linux/spinlock.h>
 #include <linux/uaccess.h>
 #include <uapi/linux/iommufd.h>
@@ -29,7 +31,10 @@
 #include "iommufd_private.h"
 #include "selftest_viommu.h"
 
-/* Not registered: the bus has one driver, which comes here by a device's flag */
+/*
+ * This is not registered: the bus has only a single driver, which calls this
+ * file for devices with a flag.
+ */
 struct iommu_device mock_iommu2;
 
 int mock_iommu2_init(struct device *parent, const struct iommu_ops *ops)
@@ -44,7 +49,7 @@ void mock_iommu2_exit(void)
 	iommu_device_sysfs_remove(&mock_iommu2);
 }
 
-/* Is @domain in a format that @iommu can walk? Only paging domains have sizes */
+/* Whether @iommu can walk tables like @domain's. Only these have sizes. */
 bool mock_iommu_can_use(struct iommu_device *iommu, struct iommu_domain *domain)
 {
 	return iommu != &mock_iommu2 || hweight_long(domain->pgsize_bitmap) <= 1;
@@ -54,16 +59,25 @@ void mock_get_resv_regions(struct device *dev, struct list_head *head)
 {
 	struct iommu_resv_region *region;
 
-	if (!(mock_dev_flags(dev) & MOCK_FLAGS_DEVICE_RESV))
-		return;
-
-	region = iommu_alloc_resv_region(MOCK_RESV_START, MOCK_RESV_LENGTH, 0,
-					 IOMMU_RESV_RESERVED, GFP_KERNEL);
-	if (region)
-		list_add_tail(&region->list, head);
+	if (mock_dev_flags(dev) & MOCK_FLAGS_DEVICE_RESV) {
+		region = iommu_alloc_resv_region(MOCK_RESV_START,
+						 MOCK_RESV_LENGTH, 0,
+						 IOMMU_RESV_RESERVED,
+						 GFP_KERNEL);
+		if (region)
+			list_add_tail(&region->list, head);
+	}
+	if (mock_dev_flags(dev) & MOCK_FLAGS_DEVICE_SW_MSI) {
+		region = iommu_alloc_resv_region(MOCK_SW_MSI_START,
+						 MOCK_SW_MSI_PAGES * PAGE_SIZE,
+						 IOMMU_WRITE, IOMMU_RESV_SW_MSI,
+						 GFP_KERNEL);
+		if (region)
+			list_add_tail(&region->list, head);
+	}
 }
 
-/* The property is where the core looks for it on devices other than PCI */
+/* The core reads this property for devices other than PCI */
 int mock_dev_set_pasid_bits(struct device *dev)
 {
 	static const struct property_entry props[] = {
@@ -76,7 +90,7 @@ int mock_dev_set_pasid_bits(struct device *dev)
 	return device_create_managed_software_node(dev, props, NULL);
 }
 
-/* A device that never was added takes its properties along */
+/* Undo the above for a device that was never added */
 void mock_viommu_dev_abort(struct device *dev)
 {
 	device_remove_software_node(dev);
@@ -89,12 +103,14 @@ void mock_viommu_dev_init(struct device *dev)
 
 	for (i = 0; i < MOCK_DEV_CACHE_NUM; i++)
 		vdev->cache[i] = IOMMU_TEST_DEV_CACHE_DEFAULT;
+	mock_gate_init(&vdev->gate);
+	xa_init_flags(&vdev->pasids, XA_FLAGS_ACCOUNT);
 }
 
 /*
- * Does @dev have a vDEVICE at @viommu? The answer is of the past if the caller
- * does nothing against it, which is fine for the check at attach: the vDEVICE
- * may be destroyed right after it as well.
+ * Whether @dev has a vDEVICE in @viommu. The vDEVICE may be gone when this
+ * returns unless the caller prevents it. This is fine for the check at attach:
+ * the vDEVICE may be destroyed right after an attach as well.
  */
 bool mock_viommu_has_dev(struct iommufd_viommu *viommu, struct device *dev)
 {
@@ -108,13 +124,20 @@ bool mock_viommu_has_dev(struct iommufd_viommu *viommu, struct device *dev)
 	return ret;
 }
 
-/* @dev has been attached, through @viommu if that is not NULL */
-void mock_viommu_dev_attached(struct device *dev, struct iommufd_viommu *viommu)
+/* @dev is attached, through @viommu unless it is NULL */
+int mock_viommu_dev_attach(struct device *dev, struct iommu_domain *domain,
+			   struct iommufd_viommu *viommu)
 {
-	WRITE_ONCE(mock_to_viommu_dev(dev)->attached, viommu);
+	struct mock_viommu_dev *mock = mock_to_viommu_dev(dev);
+
+	if (mock->attach_fails && domain->type != IOMMU_DOMAIN_BLOCKED)
+		return -ENOMEM;
+	WRITE_ONCE(mock->attached, viommu);
+	WRITE_ONCE(mock->domain, domain);
+	return 0;
 }
 
-/* A page fault is about to be reported: count it */
+/* Count a page fault that is about to be reported */
 void mock_fault_reported(struct device *dev)
 {
 	atomic_inc(&mock_to_viommu_dev(dev)->faults);
@@ -138,11 +161,11 @@ void mock_fault_in_attach(struct device *dev)
 	if (!(mock_dev_flags(dev) & MOCK_FLAGS_DEVICE_FAULT_IN_ATTACH))
 		return;
 	mock_fault_reported(dev);
-	/* If nobody takes it this answers it, which is all there is to do */
+	/* If the fault has no handler, this call answers it */
 	iommu_report_device_fault(dev, &event);
 }
 
-/* By user space, or by the kernel in its place */
+/* The answer comes from user space, or from the kernel in its place */
 void mock_fault_answered(struct device *dev,
 			 const struct iommu_page_response *msg)
 {
@@ -156,7 +179,7 @@ static int mock_vdevice_init(struct iommufd_vdevice *vdev)
 {
 	struct device *dev = iommufd_vdevice_to_device(vdev);
 
-	/* Only one of the types has an opinion on how wide an ID can be */
+	/* Only this type limits the width of an ID */
 	if (vdev->viommu->type == IOMMU_VIOMMU_TYPE_SELFTEST_NO_INV &&
 	    vdev->virt_id > U32_MAX)
 		return -EINVAL;
@@ -176,7 +199,7 @@ static struct iommu_domain *
 mock_viommu_alloc_domain_nested(struct iommufd_viommu *viommu, u32 flags,
 				const struct iommu_user_data *user_data)
 {
-	if (flags)
+	if (flags & ~IOMMU_HWPT_ALLOC_PASID)
 		return ERR_PTR(-EOPNOTSUPP);
 	return mock_domain_alloc_nested(viommu->hwpt->common.domain, viommu,
 					user_data);
@@ -184,7 +207,8 @@ mock_viommu_alloc_domain_nested(struct iommufd_viommu *viommu, u32 flags,
 
 static int
 mock_viommu_invalidate_one(struct iommufd_viommu *viommu,
-			   const struct iommu_viommu_invalidate_selftest *req)
+			   const struct iommu_viommu_invalidate_selftest *req,
+			   bool alone)
 {
 	struct mock_viommu_dev *vdev;
 	struct device *dev;
@@ -196,6 +220,9 @@ mock_viommu_invalidate_one(struct iommufd_viommu *viommu,
 		return -EOPNOTSUPP;
 	if (req->cache_id > MOCK_DEV_CACHE_ID_MAX)
 		return -EINVAL;
+	/* Many of these would keep the CPU from other threads */
+	if ((req->flags & IOMMU_TEST_INVALIDATE_FLAG_SLOW) && !alone)
+		return -EINVAL;
 
 	rcu_read_lock();
 	dev = iommufd_viommu_find_dev(viommu, req->vdev_id);
@@ -204,7 +231,7 @@ mock_viommu_invalidate_one(struct iommufd_viommu *viommu,
 		goto out_unlock;
 	}
 
-	/* Whoever takes the vDEVICE away meanwhile has to wait for us */
+	/* A thread that destroys the vDEVICE now has to wait for this one */
 	if (req->flags & IOMMU_TEST_INVALIDATE_FLAG_SLOW)
 		mdelay(1);
 
@@ -234,13 +261,19 @@ static int mock_viommu_cache_invalidate(struct iommufd_viommu *viommu,
 	}
 
 	for (; done < array->entry_num; done++) {
+		if (fatal_signal_pending(current)) {
+			rc = -EINTR;
+			break;
+		}
 		rc = iommu_copy_struct_from_user_array(&req, array, type, done,
 						       cache_id);
 		if (rc)
 			break;
-		rc = mock_viommu_invalidate_one(viommu, &req);
+		rc = mock_viommu_invalidate_one(viommu, &req,
+						array->entry_num == 1);
 		if (rc)
 			break;
+		cond_resched();
 	}
 out:
 	array->entry_num = done;
@@ -250,17 +283,34 @@ out:
 static size_t mock_viommu_vevent_size(struct iommufd_viommu *viommu,
 				      unsigned int type)
 {
-	return type == IOMMU_VEVENTQ_TYPE_SELFTEST ?
-		       sizeof(struct iommu_viommu_event_selftest) :
-		       0;
+	switch (type) {
+	case IOMMU_VEVENTQ_TYPE_SELFTEST:
+	case IOMMU_VEVENTQ_TYPE_SELFTEST_LATEST:
+		return sizeof(struct iommu_viommu_event_selftest);
+	default:
+		return 0;
+	}
+}
+
+static bool mock_viommu_vevent_coalesce(struct iommufd_viommu *viommu,
+					unsigned int type)
+{
+	return type == IOMMU_VEVENTQ_TYPE_SELFTEST_LATEST;
 }
 
 static const struct iommufd_viommu_ops mock_viommu_ops = {
+	.destroy = mock_viommu_destroy,
 	.alloc_domain_nested = mock_viommu_alloc_domain_nested,
 	.cache_invalidate = mock_viommu_cache_invalidate,
 	.vevent_size = mock_viommu_vevent_size,
+	.vevent_coalesce = mock_viommu_vevent_coalesce,
 	.vdevice_init = mock_vdevice_init,
 	.vdevice_destroy = mock_vdevice_destroy,
+	.mmap_fault = mock_viommu_mmap_fault,
+	.get_hw_queue_size = mock_get_hw_queue_size,
+	.hw_queue_is_written = mock_hw_queue_is_written,
+	.hw_queue_max_length = mock_hw_queue_max_length,
+	.hw_queue_init_phys = mock_hw_queue_init_phys,
 };
 
 static const struct iommufd_viommu_ops mock_viommu_no_inv_ops = {
@@ -270,7 +320,7 @@ static const struct iommufd_viommu_ops mock_viommu_no_inv_ops = {
 	.vdevice_destroy = mock_vdevice_destroy,
 };
 
-/* All of them are optional */
+/* All ops are optional */
 static const struct iommufd_viommu_ops mock_viommu_bare_ops = {};
 
 size_t mock_get_viommu_size(struct device *dev, unsigned int type)
@@ -279,7 +329,8 @@ size_t mock_get_viommu_size(struct device *dev, unsigned int type)
 	case IOMMU_VIOMMU_TYPE_SELFTEST:
 	case IOMMU_VIOMMU_TYPE_SELFTEST_NO_INV:
 	case IOMMU_VIOMMU_TYPE_SELFTEST_BARE:
-		return sizeof(struct iommufd_viommu);
+	case IOMMU_VIOMMU_TYPE_SELFTEST_FAULT:
+		return VIOMMU_STRUCT_SIZE(struct mock_viommu, core);
 	default:
 		return 0;
 	}
@@ -289,6 +340,7 @@ int mock_viommu_init(struct iommufd_viommu *viommu, struct iommu_domain *parent,
 		     const struct iommu_user_data *user_data)
 {
 	struct iommu_viommu_selftest data;
+	bool has_mem = false;
 	int rc;
 
 	if (!mock_iommu_can_use(viommu->iommu_dev, parent))
@@ -300,8 +352,7 @@ int mock_viommu_init(struct iommufd_viommu *viommu, struct iommu_domain *parent,
 		if (rc)
 			return rc;
 		data.out_data = data.in_data;
-		if (copy_to_user(user_data->uptr, &data, user_data->len))
-			return -EFAULT;
+		has_mem = user_data->len == sizeof(data);
 	}
 
 	switch (viommu->type) {
@@ -313,7 +364,16 @@ int mock_viommu_init(struct iommufd_viommu *viommu, struct iommu_domain *parent,
 		break;
 	default:
 		viommu->ops = &mock_viommu_ops;
+		rc = mock_viommu_mem_init(viommu, has_mem ? &data : NULL);
+		if (rc)
+			return rc;
 		break;
+	}
+
+	if (user_data && copy_to_user(user_data->uptr, &data, user_data->len)) {
+		if (viommu->ops->destroy)
+			viommu->ops->destroy(viommu);
+		return -EFAULT;
 	}
 	return 0;
 }
@@ -338,8 +398,8 @@ int iommufd_test_dev_check_cache(struct iommufd_ucmd *ucmd, u32 idev_id,
 }
 
 /*
- * Have the events of @viommu go on with @sequence: a test cannot wait till there
- * were 2^31 of them.
+ * Continue the events of @viommu at @sequence: a test cannot wait for 2^31
+ * events.
  */
 static int mock_viommu_set_sequence(struct iommufd_viommu *viommu, u32 sequence)
 {
@@ -365,7 +425,9 @@ static int mock_viommu_set_sequence(struct iommufd_viommu *viommu, u32 sequence)
 static int mock_viommu_trigger(struct iommufd_vdevice *vdev, u32 flags,
 			       u32 sequence)
 {
-	const unsigned int type = IOMMU_VEVENTQ_TYPE_SELFTEST;
+	unsigned int type = flags & IOMMU_TEST_VEVENT_FLAG_LATEST ?
+				    IOMMU_VEVENTQ_TYPE_SELFTEST_LATEST :
+				    IOMMU_VEVENTQ_TYPE_SELFTEST;
 	struct iommu_viommu_event_selftest event;
 
 	if (flags & IOMMU_TEST_VEVENT_FLAG_SEQUENCE)
@@ -374,10 +436,11 @@ static int mock_viommu_trigger(struct iommufd_vdevice *vdev, u32 flags,
 		iommufd_viommu_report_lost(vdev->viommu, type);
 		return 0;
 	}
-	/* An event cannot name such a device, and must not name another one */
+	/* An event cannot name such a device, and must not name another */
 	if (vdev->virt_id > U32_MAX)
 		return -ERANGE;
-	event.virt_id = vdev->virt_id;
+	event.virt_id = flags & IOMMU_TEST_VEVENT_FLAG_LATEST ? sequence :
+								vdev->virt_id;
 	return iommufd_viommu_report_event(vdev->viommu, type, &event,
 					   sizeof(event));
 }
@@ -391,7 +454,8 @@ int iommufd_test_trigger_vevent(struct iommufd_ucmd *ucmd, u32 idev_id,
 	int rc;
 
 	if (flags & ~(IOMMU_TEST_VEVENT_FLAG_LOST |
-		      IOMMU_TEST_VEVENT_FLAG_SEQUENCE))
+		      IOMMU_TEST_VEVENT_FLAG_SEQUENCE |
+		      IOMMU_TEST_VEVENT_FLAG_LATEST))
 		return -EOPNOTSUPP;
 
 	idev = iommufd_get_device(ucmd, idev_id);
@@ -410,6 +474,61 @@ int iommufd_test_trigger_vevent(struct iommufd_ucmd *ucmd, u32 idev_id,
 	else
 		rc = -ENOENT;
 	rcu_read_unlock();
+out_put:
+	iommufd_put_object(ucmd->ictx, &idev->obj);
+	return rc;
+}
+
+/* Begin or end a reset of the device, or report its attachment */
+int iommufd_test_dev_reset(struct iommufd_ucmd *ucmd,
+			   struct iommu_test_cmd *cmd)
+{
+	struct iommufd_device *idev = iommufd_get_device(ucmd, cmd->id);
+	struct mock_viommu_dev *mock;
+	struct iommu_domain *domain;
+	struct iommufd_object *obj;
+	int rc = 0;
+
+	if (IS_ERR(idev))
+		return PTR_ERR(idev);
+	if (!iommufd_selftest_is_mock_dev(idev->dev)) {
+		rc = -EINVAL;
+		goto out_put;
+	}
+	mock = mock_to_viommu_dev(idev->dev);
+	switch (cmd->dev_reset.what) {
+	case MOCK_RESET_PREPARE:
+		rc = iommu_device_reset_prepare(idev->dev);
+		break;
+	case MOCK_RESET_DONE_FAILS:
+		mock->attach_fails = true;
+		fallthrough;
+	case MOCK_RESET_DONE:
+		iommu_device_reset_done(idev->dev);
+		mock->attach_fails = false;
+		break;
+	case MOCK_RESET_CHECK:
+		domain = READ_ONCE(mock->domain);
+		if (!cmd->dev_reset.hwpt_id) {
+			rc = domain->type == IOMMU_DOMAIN_BLOCKED ? 0 : -EINVAL;
+			break;
+		}
+		obj = iommufd_get_object(ucmd->ictx, cmd->dev_reset.hwpt_id,
+					 IOMMUFD_OBJ_ANY);
+		if (IS_ERR(obj)) {
+			rc = PTR_ERR(obj);
+			break;
+		}
+		rc = -EINVAL;
+		if ((obj->type == IOMMUFD_OBJ_HWPT_PAGING ||
+		     obj->type == IOMMUFD_OBJ_HWPT_NESTED) &&
+		    container_of(obj, struct iommufd_hw_pagetable, obj)->domain == domain)
+			rc = 0;
+		iommufd_put_object(ucmd->ictx, obj);
+		break;
+	default:
+		rc = -EINVAL;
+	}
 out_put:
 	iommufd_put_object(ucmd->ictx, &idev->obj);
 	return rc;
@@ -436,8 +555,9 @@ int iommufd_test_dev_get_iopf(struct iommufd_ucmd *ucmd,
 			atomic_read(&mock->answers[IOMMU_PAGE_RESP_SUCCESS]);
 		cmd->dev_get_iopf.out_invalid =
 			atomic_read(&mock->answers[IOMMU_PAGE_RESP_INVALID]);
-		rc = 0;
+		/* A test can stop this copy, which keeps the device in use */
+		rc = iommufd_ucmd_respond(ucmd, sizeof(*cmd));
 	}
 	iommufd_put_object(ucmd->ictx, &idev->obj);
-	return rc ?: iommufd_ucmd_respond(ucmd, sizeof(*cmd));
+	return rc;
 }

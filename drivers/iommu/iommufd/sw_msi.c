@@ -4,27 +4,32 @@
  *
  * Where MSI writes are translated like any other DMA, the doorbell of the
  * interrupt controller needs an IOVA, in the window that the IOMMU driver
- * reports as IOMMU_RESV_SW_MSI. The irqchip asks for one when an interrupt is
- * prepared, and the answer is then written into the device, long before or
- * after the domain is changed by IOMMUFD. So the answer must not depend on the
+ * reports as IOMMU_RESV_SW_MSI. The irqchip asks for this IOVA when an
+ * interrupt is prepared, and it is written into the device, independently of
+ * any change of the domain by IOMMUFD. So the IOVA must not depend on the
  * domain:
  *
  *  - A doorbell gets its page of the window once for the whole context. Its
- *    IOVA is the same in every domain, whatever is attached when it is asked.
- *  - A group remembers which doorbells it was told (sw_msi_used), and all of
- *    them are mapped in a domain before the group is attached to it. One that
- *    comes up just then is mapped in that domain (sw_msi_next) too.
- *  - A driver that cannot make a domain for a user finishes it when it is attached
- *    and maps nothing before. There the doorbells follow right after the attach.
- *  - They are unmapped when the last group leaves, before the window is no
- *    longer reserved in the IOAS.
- *  - Page tables for the window are made before the first attach, where they can
- *    be charged. The irqchip asks with locks held that interrupts of all VMs need:
- *    one that is at the limit of its memory must not be waited for there. So
+ *    IOVA is the same in every domain, including domains that are attached
+ *    later.
+ *  - A group remembers the doorbells that its devices use (sw_msi_used). All of
+ *    them are mapped in a domain before the group is attached to it. A doorbell
+ *    that is new at this moment is mapped in the next domain (sw_msi_next) too.
+ *  - A driver without domain_alloc_user() sets a domain up only when it is
+ *    attached, so nothing can be mapped before. There the doorbells are mapped
+ *    right after the attach.
+ *  - Doorbells are unmapped when the last group leaves the domain, as long as
+ *    the window is still reserved in the IOAS. Each device reserves the window for
+ *    itself: SMMUs report it for all devices of a group, so it is reserved for as
+ *    long as any of them is attached.
+ *  - Page tables for the window are allocated before the first attach, where
+ *    they can be charged. The irqchip asks with locks held that interrupts of
+ *    all VMs need, and must not wait for a VM at the limit of its memory. So
  *    nothing is charged under sw_msi.lock.
  *
- * For a nested domain that is the domain of the parent: the page is an IPA then.
- * It is up to the VMM that the guest's stage 1 maps an address to it.
+ * For a nested domain, "the domain" is that of the parent, and the IOVA is an
+ * IPA. The VMM must ensure that the guest's stage 1 maps an address to
+ * this IPA.
  */
 #include <linux/bits.h>
 #include <linux/io.h>
@@ -41,12 +46,12 @@
 #include "iommufd_private.h"
 
 struct iommufd_sw_msi_page {
-	/* In iommufd_sw_msi::pages */
+	/* Entry of iommufd_sw_msi::pages */
 	struct list_head node;
-	/* The window that the page is in, and the page's index there */
+	/* Start of the window that has the page, and the page's index there */
 	phys_addr_t start;
 	unsigned int id;
-	/* Physical address of the page with the doorbell */
+	/* Physical address of the doorbell's page */
 	phys_addr_t phys;
 };
 
@@ -103,7 +108,7 @@ iommufd_sw_msi_get_page(struct iommufd_ctx *ictx, struct device *dev,
 	list_for_each_entry(page, &ictx->sw_msi.pages, node) {
 		if (page->start == start && page->phys == phys)
 			return page;
-		/* Unique also across windows: one bit names one page */
+		/* IDs are unique across windows: each bit stands for a page */
 		taken |= BIT_ULL(page->id);
 	}
 
@@ -111,7 +116,7 @@ iommufd_sw_msi_get_page(struct iommufd_ctx *ictx, struct device *dev,
 	if (id >= iommufd_sw_msi_window(dev, start))
 		return ERR_PTR(-ENOSPC);
 
-	/* Not charged, see above: there is one for each doorbell of the machine */
+	/* Not charged, see above. The machine has few doorbells */
 	page = kzalloc(sizeof(*page), GFP_KERNEL);
 	if (!page)
 		return ERR_PTR(-ENOMEM);
@@ -139,28 +144,31 @@ static int iommufd_sw_msi_map(struct iommufd_hwpt_paging *hwpt_paging,
 	return 0;
 }
 
-/* Is that domain not to be mapped to before it is attached? */
-static bool iommufd_sw_msi_late(struct iommufd_hwpt_paging *hwpt_paging)
+/* Can doorbells be mapped only after the attach (no domain_alloc_user())? */
+static bool
+iommufd_sw_msi_maps_after_attach(struct iommufd_hwpt_paging *hwpt_paging)
 {
 	return !hwpt_paging->common.domain->owner->domain_alloc_user;
 }
 
 /*
- * Make the page tables of the window. An unmap leaves them, and nothing that has
- * this window is attached yet and could read the zero page meanwhile: whoever
- * comes first has made them. They go if the VMM maps a block in their place while
- * nothing is attached; the page or two that are made again then are not charged.
+ * Allocate the page tables of the window, by a mapping that is removed again:
+ * an unmap leaves the tables. This happens before the first device with this
+ * window is attached, so no device can read the zero page in between. The
+ * tables are freed if the VMM maps a block in their place while nothing is
+ * attached. At most two tables are allocated again after this, which are not
+ * charged.
  */
-static int iommufd_sw_msi_tables(struct iommufd_group *igroup,
-				 struct iommufd_hwpt_paging *hwpt_paging)
+static int iommufd_sw_msi_alloc_tables(struct iommufd_group *igroup,
+				       struct iommufd_hwpt_paging *hwpt_paging)
 {
 	struct iommu_domain *domain = hwpt_paging->common.domain;
 	int rc = 0;
 
 	if (igroup->sw_msi_start == PHYS_ADDR_MAX ||
-	    iommufd_sw_msi_late(hwpt_paging))
+	    iommufd_sw_msi_maps_after_attach(hwpt_paging))
 		return 0;
-	/* It has no pages as small as a doorbell's: MSIs fail, and not the attach */
+	/* The IOMMU's pages are too large: MSI setup fails, not the attach */
 	if (PAGE_SIZE < 1UL << __ffs(domain->pgsize_bitmap))
 		return 0;
 
@@ -198,7 +206,7 @@ static int iommufd_sw_msi_map_used(struct iommufd_group *igroup,
 	return 0;
 }
 
-/* A group is no longer attached, or not attached after all */
+/* A group has left the domain, or will not be attached to it */
 static void iommufd_sw_msi_put(struct iommufd_sw_msi *sw_msi,
 			       struct iommufd_hwpt_paging *hwpt_paging)
 {
@@ -216,9 +224,9 @@ static void iommufd_sw_msi_put(struct iommufd_sw_msi *sw_msi,
 }
 
 /**
- * iommufd_sw_msi() - Give a doorbell its IOVA
+ * iommufd_sw_msi() - Map a doorbell at its IOVA
  * @domain: The domain that the device is attached to, of an iommufd HWPT
- * @desc: Where the IOVA goes
+ * @desc: The descriptor in which the IOVA is set
  * @msi_addr: Physical address of the doorbell
  *
  * Context: Called as iommu_domain::sw_msi with the attachment of the device to
@@ -235,31 +243,39 @@ int iommufd_sw_msi(struct iommu_domain *domain, struct msi_desc *desc,
 	struct iommufd_sw_msi_page *page;
 	struct iommufd_group *igroup;
 	struct iommufd_ctx *ictx;
+	phys_addr_t start;
 	int rc;
 
 	handle = iommu_attach_handle_get(dev->iommu_group, IOMMU_NO_PASID, 0);
 	if (IS_ERR(handle) || !hwpt_paging)
 		return -EOPNOTSUPP;
-	/* Not its device, which may be gone: any of the group keeps the handle */
+	/*
+	 * Do not use the device of the handle, which may be gone: the handle
+	 * stays as long as any device of the group is attached.
+	 */
 	igroup = to_iommufd_handle(handle)->igroup;
 	ictx = igroup->ictx;
 
-	/* MSI writes are not translated here */
-	if (igroup->sw_msi_start == PHYS_ADDR_MAX) {
+	/*
+	 * Without a window, MSI writes are not translated. Another device of
+	 * the group may be attached concurrently, which sets the same start
+	 * again.
+	 */
+	start = READ_ONCE(igroup->sw_msi_start);
+	if (start == PHYS_ADDR_MAX) {
 		msi_desc_set_iommu_msi_iova(desc, 0, 0);
 		return 0;
 	}
 
 	mutex_lock(&ictx->sw_msi.lock);
-	page = iommufd_sw_msi_get_page(ictx, dev, igroup->sw_msi_start,
-				       msi_addr & PAGE_MASK);
+	page = iommufd_sw_msi_get_page(ictx, dev, start, msi_addr & PAGE_MASK);
 	if (IS_ERR(page)) {
 		rc = PTR_ERR(page);
 		goto out_unlock;
 	}
 	rc = iommufd_sw_msi_map(hwpt_paging, page);
 	if (!rc && igroup->sw_msi_next &&
-	    !iommufd_sw_msi_late(igroup->sw_msi_next))
+	    !iommufd_sw_msi_maps_after_attach(igroup->sw_msi_next))
 		rc = iommufd_sw_msi_map(igroup->sw_msi_next, page);
 	if (rc)
 		goto out_unlock;
@@ -274,11 +290,12 @@ out_unlock:
 /**
  * iommufd_sw_msi_attach() - Map a group's doorbells in a domain
  * @igroup: The group, about to be attached
- * @hwpt_paging: What it will be attached to, or the parent of that
+ * @hwpt_paging: The HWPT that it will be attached to, or the parent of this
+ *               HWPT
  *
- * Context: The caller holds @igroup->lock. When this fails, or the group is not
- * attached after all, it calls iommufd_sw_msi_undo_attach(), and otherwise
- * iommufd_sw_msi_moved().
+ * Context: The caller holds @igroup->lock. If this fails, or if the attach
+ * fails later, the caller must call iommufd_sw_msi_undo_attach(), and otherwise
+ * iommufd_sw_msi_map_attached() and iommufd_sw_msi_attach_done().
  * Return: 0 or the error of the mapping.
  */
 int iommufd_sw_msi_attach(struct iommufd_group *igroup,
@@ -289,34 +306,52 @@ int iommufd_sw_msi_attach(struct iommufd_group *igroup,
 
 	lockdep_assert_held(&igroup->lock);
 
-	/* Without them nothing may be mapped there, so it is not sw_msi_next yet */
-	rc = iommufd_sw_msi_tables(igroup, hwpt_paging);
+	/* Nothing may be mapped without tables, so set sw_msi_next later */
+	rc = iommufd_sw_msi_alloc_tables(igroup, hwpt_paging);
 	if (rc)
 		return rc;
 	mutex_lock(&sw_msi->lock);
 	igroup->sw_msi_next = hwpt_paging;
 	hwpt_paging->sw_msi_groups++;
-	if (!iommufd_sw_msi_late(hwpt_paging))
+	if (!iommufd_sw_msi_maps_after_attach(hwpt_paging))
 		rc = iommufd_sw_msi_map_used(igroup, hwpt_paging);
 	mutex_unlock(&sw_msi->lock);
 	return rc;
 }
 
-/* The group is in one domain again: done with the other one, if there is one */
-static void iommufd_sw_msi_settle(struct iommufd_group *igroup, bool moved)
+/**
+ * iommufd_sw_msi_map_attached() - Map doorbells that cannot be mapped earlier
+ * @igroup: The group, just attached to the HWPT of iommufd_sw_msi_attach()
+ *
+ * Context: The caller holds @igroup->lock. If this fails, the caller must undo
+ * the attach and call iommufd_sw_msi_undo_attach().
+ * Return: 0 or the error of the mapping.
+ */
+int iommufd_sw_msi_map_attached(struct iommufd_group *igroup)
+{
+	struct iommufd_sw_msi *sw_msi = &igroup->ictx->sw_msi;
+	int rc = 0;
+
+	lockdep_assert_held(&igroup->lock);
+
+	mutex_lock(&sw_msi->lock);
+	if (igroup->sw_msi_next &&
+	    iommufd_sw_msi_maps_after_attach(igroup->sw_msi_next))
+		rc = iommufd_sw_msi_map_used(igroup, igroup->sw_msi_next);
+	mutex_unlock(&sw_msi->lock);
+	return rc;
+}
+
+/* The group is in one domain only: release the other domain, if there is one */
+static void iommufd_sw_msi_finish(struct iommufd_group *igroup, bool moved)
 {
 	struct iommufd_sw_msi *sw_msi = &igroup->ictx->sw_msi;
 
 	lockdep_assert_held(&igroup->lock);
 
 	mutex_lock(&sw_msi->lock);
-	if (moved) {
+	if (moved)
 		swap(igroup->sw_msi_hwpt, igroup->sw_msi_next);
-		if (igroup->sw_msi_hwpt &&
-		    iommufd_sw_msi_late(igroup->sw_msi_hwpt) &&
-		    iommufd_sw_msi_map_used(igroup, igroup->sw_msi_hwpt))
-			pr_warn_ratelimited("no memory to map an MSI doorbell: interrupts are lost\n");
-	}
 	if (igroup->sw_msi_next)
 		iommufd_sw_msi_put(sw_msi, igroup->sw_msi_next);
 	igroup->sw_msi_next = NULL;
@@ -324,25 +359,25 @@ static void iommufd_sw_msi_settle(struct iommufd_group *igroup, bool moved)
 }
 
 /**
- * iommufd_sw_msi_undo_attach() - The group stays where it is
- * @igroup: The group that iommufd_sw_msi_attach() was called for, if for any
+ * iommufd_sw_msi_undo_attach() - The group stays in its domain
+ * @igroup: The group, for which iommufd_sw_msi_attach() may have been called
  *
- * Context: The caller holds @igroup->lock, and did so since then.
+ * Context: The caller has held @igroup->lock since that call.
  */
 void iommufd_sw_msi_undo_attach(struct iommufd_group *igroup)
 {
-	iommufd_sw_msi_settle(igroup, false);
+	iommufd_sw_msi_finish(igroup, false);
 }
 
 /**
- * iommufd_sw_msi_moved() - The group has been attached, or detached
- * @igroup: The group. It is where iommufd_sw_msi_attach() said that it would be,
- *          or nowhere if that was not called
+ * iommufd_sw_msi_attach_done() - The group has been attached or detached
+ * @igroup: The group. It is attached to the HWPT of iommufd_sw_msi_attach(), or
+ *          to nothing if this was not called
  *
- * Context: The caller holds @igroup->lock. The reserved IOVAs of where the group
- * was are still reserved.
+ * Context: The caller holds @igroup->lock. The reserved IOVAs of the previous
+ * HWPT are still reserved.
  */
-void iommufd_sw_msi_moved(struct iommufd_group *igroup)
+void iommufd_sw_msi_attach_done(struct iommufd_group *igroup)
 {
-	iommufd_sw_msi_settle(igroup, true);
+	iommufd_sw_msi_finish(igroup, true);
 }

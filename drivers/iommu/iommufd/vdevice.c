@@ -1,26 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The vDEVICE object: which physical device a VM means by an ID.
+ * The vDEVICE object: maps an ID of a VM to a physical device.
  *
- * A vDEVICE is found from two sides. From the VM's side by its virt_id in
- * iommufd_viommu::vdevs, which is read under RCU in the invalidation path; and
- * from the device's side by iommufd_device::vdev, so that the device can take
- * its vDEVICE along when it goes away. Both are written under
- * iommufd_ctx::vdev_lock only, and never under that lock is user memory
- * touched.
+ * A vDEVICE can be found from two sides. The VM's side finds it by its virt_id
+ * in iommufd_viommu::vdevs, which invalidations read under RCU. The device's
+ * side finds it by iommufd_device::vdev, so that the vDEVICE can be destroyed
+ * when the device is unbound. Both are written under iommufd_ctx::vdev_lock.
+ * User memory must not be touched under this lock.
  *
- * There are two ways to an end, and exactly one thread takes it, the one which
- * removes the object from the xarray of the context:
+ * A vDEVICE can be destroyed in two ways, by exactly one thread: the thread
+ * that removes the object from the xarray of the context.
  *
  *  - IOMMU_DESTROY or the release of the fd, as for any other object.
  *  - iommufd_device_unbind(). It leaves XA_ZERO_ENTRY in place of the object, a
- *    tombstone: the ID is not allocated again, so a VMM that did not notice
- *    cannot destroy a stranger by it.
+ *    tombstone: the ID is not allocated again, so a VMM that has not noticed
+ *    the unbind cannot destroy another object by this ID.
  *
- * A vDEVICE holds no reference on its device, which would make the unbind
- * impossible. Instead the device waits: iommufd_device::vdev becomes NULL only
- * after a grace period in which no invalidation can use the device any more,
- * and that is the last use of the device by a vDEVICE.
+ * A vDEVICE holds no reference on its device, since this would make the unbind
+ * impossible. Instead, the unbind waits until iommufd_device::vdev is NULL.
+ * This is set after an RCU grace period, when no invalidation can use the
+ * device any more, and is the last use of the device by the vDEVICE.
  */
 #include <linux/iommu.h>
 #include <linux/iommufd.h>
@@ -39,18 +38,29 @@ void iommufd_vdevice_destroy(struct iommufd_object *obj)
 		container_of(obj, struct iommufd_vdevice, obj);
 	struct iommufd_viommu *viommu = vdev->viommu;
 	struct iommufd_ctx *ictx = viommu->ictx;
+	bool unbind;
 
 	mutex_lock(&ictx->vdev_lock);
+	unbind = vdev->idev->vdev_blocked;
 	xa_erase(&viommu->vdevs, vdev->virt_id);
 	if (viommu->ops->vdevice_destroy)
 		viommu->ops->vdevice_destroy(vdev);
 	mutex_unlock(&ictx->vdev_lock);
 
-	/* Lookups by virt_id are over before the device may go elsewhere */
-	synchronize_rcu();
+	/*
+	 * Wait for lookups by virt_id before the device can get another owner.
+	 * An unbind holds locks that others wait for, so it should be quick.
+	 * User space can repeat IOMMU_DESTROY at any rate, so this must not
+	 * disturb all CPUs.
+	 */
+	if (unbind)
+		synchronize_rcu_expedited();
+	else
+		synchronize_rcu();
 
 	mutex_lock(&ictx->vdev_lock);
-	/* The last use of the device: who waits for NULL may free it */
+	vdev->idev->igroup->has_vdev = false;
+	/* The last use of the device, which the waiter for NULL may free */
 	smp_store_release(&vdev->idev->vdev, NULL);
 	mutex_unlock(&ictx->vdev_lock);
 	wake_up_all(&ictx->destroy_wait);
@@ -62,10 +72,10 @@ void iommufd_vdevice_destroy(struct iommufd_object *obj)
  * iommufd_device_remove_vdevice() - Destroy the vDEVICE of a device for good
  * @idev: A device that is about to be unbound
  *
- * When this returns the device has no vDEVICE and cannot get one any more.
+ * When this returns, the device has no vDEVICE and cannot get another.
  *
- * Context: Process context, may sleep for an RCU grace period. Does not wait
- * for anything that user space can hold up.
+ * Context: Process context, may sleep for an RCU grace period. User space
+ * cannot delay this.
  */
 void iommufd_device_remove_vdevice(struct iommufd_device *idev)
 {
@@ -75,7 +85,7 @@ void iommufd_device_remove_vdevice(struct iommufd_device *idev)
 
 	mutex_lock(&ictx->vdev_lock);
 	idev->vdev_blocked = true;
-	/* Not freed as long as the pointer is there and the lock is held */
+	/* It is not freed as long as the pointer is set and the lock is held */
 	vdev = idev->vdev;
 	if (vdev)
 		ours = xa_cmpxchg(&ictx->objects, vdev->obj.id, &vdev->obj,
@@ -86,14 +96,14 @@ void iommufd_device_remove_vdevice(struct iommufd_device *idev)
 		return;
 
 	if (!ours) {
-		/* Somebody else removed it, and may still use the device */
+		/* Another thread destroys it, and may still use the device */
 		wait_event(ictx->destroy_wait, !smp_load_acquire(&idev->vdev));
 		return;
 	}
 
 	/*
 	 * No lookup can find the object any more. An ioctl that found it before
-	 * does nothing but to see that it is of the wrong type.
+	 * only checks its type, which is wrong, and puts it.
 	 */
 	if (!refcount_dec_and_test(&vdev->obj.shortterm_users))
 		wait_event(ictx->destroy_wait,
@@ -116,8 +126,14 @@ static int iommufd_vdevice_publish(struct iommufd_vdevice *vdev,
 		return -ENOENT;
 	if (idev->vdev)
 		return -EEXIST;
+	/*
+	 * A group is attached to a single HWPT. The nested HWPT of a second
+	 * device would silently replace that of the first device.
+	 */
+	if (idev->igroup->has_vdev)
+		return -EBUSY;
 
-	/* Reserve the slot only: a lookup finds nothing there yet */
+	/* Only reserve the slot: a lookup does not find anything there yet */
 	rc = xa_insert(&viommu->vdevs, vdev->virt_id, NULL, GFP_KERNEL_ACCOUNT);
 	if (rc)
 		return rc == -EBUSY ? -EEXIST : rc;
@@ -132,8 +148,9 @@ static int iommufd_vdevice_publish(struct iommufd_vdevice *vdev,
 	}
 
 	refcount_inc(&viommu->obj.users);
+	idev->igroup->has_vdev = true;
 	idev->vdev = vdev;
-	/* Into a reserved slot, it cannot fail */
+	/* This cannot fail, since the slot is reserved */
 	xa_store(&viommu->vdevs, vdev->virt_id, vdev, GFP_KERNEL);
 	iommufd_object_finalize(ictx, &vdev->obj);
 	return 0;
@@ -142,6 +159,7 @@ static int iommufd_vdevice_publish(struct iommufd_vdevice *vdev,
 int iommufd_vdevice_alloc_ioctl(struct iommufd_ucmd *ucmd)
 {
 	struct iommu_vdevice_alloc *cmd = ucmd->cmd;
+	const u32 out_vdevice_id = cmd->out_vdevice_id;
 	struct iommufd_viommu *viommu;
 	struct iommufd_vdevice *vdev;
 	struct iommufd_device *idev;
@@ -149,7 +167,7 @@ int iommufd_vdevice_alloc_ioctl(struct iommufd_ucmd *ucmd)
 	size_t size;
 	int rc;
 
-	/* Index of an xarray on 32-bit */
+	/* The index of an xarray has 32 bits on 32-bit machines */
 	if (cmd->virt_id > ULONG_MAX)
 		return -EINVAL;
 
@@ -172,9 +190,9 @@ int iommufd_vdevice_alloc_ioctl(struct iommufd_ucmd *ucmd)
 	vdev->virt_id = cmd->virt_id;
 
 	/*
-	 * Answer before anything is visible and before the device is held: what
-	 * comes after cannot be undone, and a device that is unbound must not
-	 * wait for user memory.
+	 * Answer before the vDEVICE is visible, since publishing it cannot be
+	 * undone, and before the device is held, since its unbind must not wait
+	 * for user memory.
 	 */
 	cmd->out_vdevice_id = vdev->obj.id;
 	rc = iommufd_ucmd_respond(ucmd, sizeof(*cmd));
@@ -184,7 +202,7 @@ int iommufd_vdevice_alloc_ioctl(struct iommufd_ucmd *ucmd)
 	idev = iommufd_get_device(ucmd, cmd->dev_id);
 	if (IS_ERR(idev)) {
 		rc = PTR_ERR(idev);
-		goto out_abort;
+		goto out_undo;
 	}
 	if (viommu->iommu_dev != __iommu_get_iommu_dev(idev->dev)) {
 		rc = -EINVAL;
@@ -197,8 +215,13 @@ int iommufd_vdevice_alloc_ioctl(struct iommufd_ucmd *ucmd)
 	if (!rc)
 		goto out_put_viommu;
 
+out_undo:
+	/* Another object may get the ID soon, so restore the user's value */
+	cmd->out_vdevice_id = out_vdevice_id;
+	if (iommufd_ucmd_respond(ucmd, sizeof(*cmd)))
+		rc = -EFAULT;
 out_abort:
-	/* Never visible, so not the business of iommufd_vdevice_destroy() */
+	/* It was never visible, so iommufd_vdevice_destroy() must not see it */
 	iommufd_object_abort(ucmd->ictx, &vdev->obj);
 out_put_viommu:
 	iommufd_put_object(ucmd->ictx, &viommu->obj);

@@ -2,18 +2,24 @@
 /*
  * The vEVENTQ object: events of a vIOMMU for user space.
  *
- * Events come from the interrupt thread of the physical IOMMU, which has other
- * VMs to serve as well. So reporting one never waits and never allocates: it
- * takes two spinlocks and copies into a ring of fixed size, that was allocated
- * and charged with the queue. When the ring is full the event is lost, and the
- * reader is told so. A queue becomes known to the vIOMMU as the last step of its
- * allocation, and no spinlock is held over user memory.
+ * Events come from the interrupt thread of the physical IOMMU, which serves
+ * other VMs as well. So reporting an event must not wait or allocate memory. It
+ * takes two spinlocks and copies the event into a ring of fixed size, which was
+ * allocated and charged together with the queue. If the ring is full, the event
+ * is lost, and the reader gets a notice of the loss. A queue is added to the
+ * vIOMMU as the last step of its allocation. No spinlock is held while user
+ * memory is accessed.
  *
- * A reader copies the first entry of the ring, without removing it, hands it to
- * user space, and only then removes it. That works because readers are
- * serialised, and reporting does not touch entries that are in use.
+ * A reader copies the first entry of the ring, copies this to user space, and
+ * only then removes the entry. This is safe because readers are serialised, and
+ * because reporting does not touch entries that are in use.
+ *
+ * There are types of events of which only the latest counts, such as a map of
+ * all errors. Their ring has one entry, which an event replaces in place: its
+ * sequence number stays, since user space has not seen it. If a reader is
+ * copying the entry, it has seen this number. Then the entry stays in the ring
+ * as the next event.
  */
-#include <linux/anon_inodes.h>
 #include <linux/bits.h>
 #include <linux/file.h>
 #include <linux/fs.h>
@@ -26,82 +32,17 @@
 
 #include "iommufd_private.h"
 
-/* As large as the event queue of an SMMUv3 can be */
+/* The largest event queue that an SMMUv3 can have */
 #define IOMMUFD_VEVENTQ_DEPTH_MAX	BIT(19)
 
-/*
- * An entry of the ring. A lost event at the end has none, but is made to look
- * like one for the reader.
- */
-struct iommufd_vevent {
-	struct iommufd_vevent_header header;
-	u8 data[];
-};
-
-static size_t iommufd_vevent_size(struct iommufd_veventq *veventq)
-{
-	/* At most IOMMUFD_VEVENT_SIZE_MAX more, so there is no overflow */
-	return sizeof(struct iommufd_vevent) + veventq->data_size;
-}
-
-static struct iommufd_vevent *
-iommufd_veventq_entry(struct iommufd_veventq *veventq, u32 index)
-{
-	return veventq->ring + iommufd_vevent_size(veventq) *
-				       (index % veventq->depth);
-}
-
-/**
- * iommufd_eventq_open() - Make a file for an object that events are read from
- * @ictx: The context of the object
- * @obj: The object, not finalized
- * @filep: Where the object keeps its file, as in iommufd_object_ops
- * @name: Name of the file
- * @fops: Its operations; release has to undo this, as
- *        iommufd_eventq_release() does
- * @flags: Its access mode
- *
- * The file holds a reference on the object and on the context. If anything fails
- * from here on iommufd_object_abort_and_destroy() puts the file.
- *
- * Return: a reserved file descriptor, for fd_install() or put_unused_fd(), or an
- * errno.
- */
-int iommufd_eventq_open(struct iommufd_ctx *ictx, struct iommufd_object *obj,
-			struct file **filep, const char *name,
-			const struct file_operations *fops, int flags)
-{
-	struct file *file;
-
-	file = anon_inode_getfile(name, fops, obj, flags);
-	if (IS_ERR(file))
-		return PTR_ERR(file);
-
-	refcount_inc(&obj->users);
-	iommufd_ctx_get(ictx);
-	*filep = file;
-	return get_unused_fd_flags(O_CLOEXEC);
-}
-
-/**
- * iommufd_eventq_release() - Undo iommufd_eventq_open()
- * @ictx: As there
- * @obj: As there. It may be freed when this returns
- */
-void iommufd_eventq_release(struct iommufd_ctx *ictx,
-			    struct iommufd_object *obj)
-{
-	refcount_dec(&obj->users);
-	iommufd_ctx_put(ictx);
-}
-
-/* Copy what a reader gets next, without removing it. Returns its size or 0 */
+/* Copy the next entry, without removing it. Returns its size, or 0 */
 static size_t iommufd_veventq_peek(struct iommufd_veventq *veventq, u8 *buf)
 {
 	struct iommufd_vevent_header *header = (void *)buf;
 	size_t size = 0;
 
 	spin_lock(&veventq->lock);
+	veventq->replaced = false;
 	if (veventq->num) {
 		size = iommufd_vevent_size(veventq);
 		memcpy(buf, iommufd_veventq_entry(veventq, veventq->first),
@@ -109,26 +50,36 @@ static size_t iommufd_veventq_peek(struct iommufd_veventq *veventq, u8 *buf)
 	} else if (veventq->tail_lost) {
 		size = sizeof(*header);
 		header->flags = IOMMU_VEVENTQ_FLAG_LOST_EVENTS;
-		/* That of the last event, and sequence is that of the next */
+		/* ->sequence is the number of the next event */
 		header->sequence = (veventq->sequence - 1) & INT_MAX;
 	}
 	spin_unlock(&veventq->lock);
 	return size;
 }
 
-/* Remove what iommufd_veventq_peek() found */
+/*
+ * Remove the entry that iommufd_veventq_peek() has copied, unless there is
+ * another event in its place.
+ */
 static void iommufd_veventq_drop(struct iommufd_veventq *veventq,
 				 const struct iommufd_vevent *vevent)
 {
+	bool lost = vevent->header.flags & IOMMU_VEVENTQ_FLAG_LOST_EVENTS;
+
 	spin_lock(&veventq->lock);
-	if (!(vevent->header.flags & IOMMU_VEVENTQ_FLAG_LOST_EVENTS)) {
+	if (!lost && veventq->replaced) {
+		iommufd_veventq_entry(veventq, 0)->header.sequence =
+			veventq->sequence;
+		veventq->sequence = (veventq->sequence + 1) & INT_MAX;
+		veventq->tail_lost = false;
+	} else if (!lost) {
 		veventq->first = (veventq->first + 1) % veventq->depth;
 		veventq->num--;
 	} else if (vevent->header.sequence ==
 		   ((veventq->sequence - 1) & INT_MAX)) {
 		veventq->tail_lost = false;
 	}
-	/* Else an event has come since, and tells of the loss by its number */
+	/* Otherwise the number of a later event already shows the gap */
 	spin_unlock(&veventq->lock);
 }
 
@@ -143,7 +94,7 @@ static ssize_t iommufd_veventq_fops_read(struct file *filep, char __user *buf,
 	size_t done = 0, size;
 	int rc = 0;
 
-	/* Also where there is nothing to read: it cannot be right */
+	/* An error even if the queue is empty, since no event can ever fit */
 	if (count < sizeof(struct iommufd_vevent_header))
 		return -EINVAL;
 	if (mutex_lock_interruptible(&veventq->read_mutex))
@@ -177,7 +128,7 @@ static __poll_t iommufd_veventq_fops_poll(struct file *filep,
 
 	poll_wait(filep, &veventq->wait_queue, wait);
 	spin_lock(&veventq->lock);
-	if (veventq->num || veventq->tail_lost)
+	if (iommufd_veventq_readable(veventq))
 		pollflags = EPOLLIN | EPOLLRDNORM;
 	spin_unlock(&veventq->lock);
 	return pollflags;
@@ -193,7 +144,6 @@ static int iommufd_veventq_fops_release(struct inode *inode, struct file *filep)
 
 static const struct file_operations iommufd_veventq_fops = {
 	.owner = THIS_MODULE,
-	.open = nonseekable_open,
 	.read = iommufd_veventq_fops_read,
 	.poll = iommufd_veventq_fops_poll,
 	.release = iommufd_veventq_fops_release,
@@ -205,7 +155,7 @@ void iommufd_veventq_destroy(struct iommufd_object *obj)
 		container_of(obj, struct iommufd_veventq, obj);
 	struct iommufd_viommu *viommu = veventq->viommu;
 
-	/* Not in the list if its allocation failed */
+	/* It is not in the list if its allocation failed */
 	spin_lock(&viommu->veventqs_lock);
 	list_del_init(&veventq->node);
 	spin_unlock(&viommu->veventqs_lock);
@@ -235,6 +185,7 @@ static struct iommufd_veventq *
 iommufd_veventq_create(struct iommufd_viommu *viommu, u32 type, u32 depth,
 		       size_t data_size)
 {
+	const struct iommufd_viommu_ops *ops = viommu->ops;
 	struct iommufd_veventq *veventq;
 
 	veventq = iommufd_object_alloc(viommu->ictx, veventq,
@@ -245,14 +196,16 @@ iommufd_veventq_create(struct iommufd_viommu *viommu, u32 type, u32 depth,
 	refcount_inc(&viommu->obj.users);
 	veventq->viommu = viommu;
 	veventq->type = type;
-	veventq->depth = depth;
+	veventq->coalesce = ops->vevent_coalesce &&
+			    ops->vevent_coalesce(viommu, type);
+	veventq->depth = veventq->coalesce ? 1 : depth;
 	veventq->data_size = data_size;
 	mutex_init(&veventq->read_mutex);
 	spin_lock_init(&veventq->lock);
 	init_waitqueue_head(&veventq->wait_queue);
 	INIT_LIST_HEAD(&veventq->node);
 
-	veventq->ring = kvcalloc(depth, iommufd_vevent_size(veventq),
+	veventq->ring = kvcalloc(veventq->depth, iommufd_vevent_size(veventq),
 				 GFP_KERNEL_ACCOUNT);
 	if (!veventq->ring) {
 		iommufd_object_abort_and_destroy(viommu->ictx, &veventq->obj);
@@ -310,7 +263,7 @@ int iommufd_veventq_alloc_ioctl(struct iommufd_ucmd *ucmd)
 	if (rc)
 		goto out_put_fdno;
 
-	/* Nothing may fail or touch user memory after this */
+	/* After this nothing may fail or access user memory */
 	rc = iommufd_veventq_publish(veventq);
 	if (rc)
 		goto out_put_fdno;

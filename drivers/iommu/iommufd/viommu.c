@@ -2,14 +2,15 @@
 /*
  * The vIOMMU object.
  *
- * A vIOMMU is the part of one physical IOMMU that is given to one VM. It holds
- * its nesting parent, and what is made on it (nested HWPTs, vDEVICEs, vEVENTQs)
- * holds the vIOMMU. So the objects of a VM go away in one order only, and a driver's
- * vIOMMU may use the domain of its parent at any time.
+ * A vIOMMU is the part of a physical IOMMU that is given to a VM. It holds a
+ * reference on its nesting parent, and its nested HWPTs, vDEVICEs and vEVENTQs
+ * hold references on the vIOMMU. So the objects of a VM can only be destroyed
+ * in a fixed order, and a driver's vIOMMU may use the domain of its parent at
+ * any time.
  *
- * The driver embeds struct iommufd_viommu in its own struct. The core asks for
- * the size of that first: a driver that does not know the type, or that cannot
- * do it with the hardware at hand, answers 0 before anything exists.
+ * The driver embeds struct iommufd_viommu in a struct of its own. The core asks
+ * for the size of this struct first. A driver returns 0 if it does not know the
+ * type, or if the hardware cannot do it, before any object exists.
  */
 #include <linux/iommu.h>
 #include <linux/iommufd.h>
@@ -32,7 +33,7 @@ void iommufd_viommu_destroy(struct iommufd_object *obj)
 }
 
 static struct iommufd_viommu *
-iommufd_viommu_create(struct iommufd_ucmd *ucmd, struct iommufd_device *idev,
+iommufd_viommu_create(struct iommufd_ucmd *ucmd, struct iommu_device *iommu_dev,
 		      struct iommufd_hwpt_paging *hwpt_paging, size_t size)
 {
 	struct iommu_viommu_alloc *cmd = ucmd->cmd;
@@ -41,7 +42,6 @@ iommufd_viommu_create(struct iommufd_ucmd *ucmd, struct iommufd_device *idev,
 		.uptr = u64_to_user_ptr(cmd->data_uptr),
 		.len = cmd->data_len,
 	};
-	const struct iommu_ops *ops = dev_iommu_ops(idev->dev);
 	struct iommufd_viommu *viommu;
 	struct iommufd_object *obj;
 	int rc;
@@ -55,18 +55,18 @@ iommufd_viommu_create(struct iommufd_ucmd *ucmd, struct iommufd_device *idev,
 	viommu->type = cmd->type;
 	viommu->hwpt = hwpt_paging;
 	/*
-	 * There is no reference to take: a physical IOMMU cannot be removed
-	 * while a device behind it is bound, and with the last device nothing
-	 * of the vIOMMU is used any more but its memory.
+	 * This needs no reference. A driver frees a physical IOMMU only with
+	 * its module, and the domain of the parent holds a reference on the
+	 * module.
 	 */
-	viommu->iommu_dev = __iommu_get_iommu_dev(idev->dev);
+	viommu->iommu_dev = iommu_dev;
 	xa_init_flags(&viommu->vdevs, XA_FLAGS_ACCOUNT);
 	INIT_LIST_HEAD(&viommu->veventqs);
 	spin_lock_init(&viommu->veventqs_lock);
 	refcount_inc(&hwpt_paging->common.obj.users);
 
-	rc = ops->viommu_init(viommu, hwpt_paging->common.domain,
-			      user_data.len ? &user_data : NULL);
+	rc = iommu_dev->ops->viommu_init(viommu, hwpt_paging->common.domain,
+					 user_data.len ? &user_data : NULL);
 	if (!rc && WARN_ON_ONCE(!viommu->ops))
 		rc = -EOPNOTSUPP;
 	if (rc) {
@@ -82,6 +82,7 @@ int iommufd_viommu_alloc_ioctl(struct iommufd_ucmd *ucmd)
 {
 	struct iommu_viommu_alloc *cmd = ucmd->cmd;
 	struct iommufd_hwpt_paging *hwpt_paging;
+	struct iommu_device *iommu_dev;
 	struct iommufd_viommu *viommu;
 	struct iommufd_device *idev;
 	const struct iommu_ops *ops;
@@ -97,6 +98,7 @@ int iommufd_viommu_alloc_ioctl(struct iommufd_ucmd *ucmd)
 		return PTR_ERR(idev);
 
 	ops = dev_iommu_ops(idev->dev);
+	iommu_dev = __iommu_get_iommu_dev(idev->dev);
 	size = 0;
 	if (ops->get_viommu_size && ops->viommu_init)
 		size = ops->get_viommu_size(idev->dev, cmd->type);
@@ -106,26 +108,28 @@ int iommufd_viommu_alloc_ioctl(struct iommufd_ucmd *ucmd)
 	}
 
 	hwpt_paging = iommufd_get_hwpt_paging(ucmd, cmd->hwpt_id);
-	if (IS_ERR(hwpt_paging)) {
-		rc = PTR_ERR(hwpt_paging);
+	rc = PTR_ERR_OR_ZERO(hwpt_paging);
+	if (rc)
 		goto out_put_idev;
-	}
 	if (!hwpt_paging->nest_parent ||
 	    hwpt_paging->common.domain->owner != ops) {
 		rc = -EINVAL;
-		goto out_put_hwpt;
+		iommufd_put_object(ucmd->ictx, &hwpt_paging->common.obj);
 	}
 
-	viommu = iommufd_viommu_create(ucmd, idev, hwpt_paging, size);
-	rc = PTR_ERR_OR_ZERO(viommu);
-
-out_put_hwpt:
-	iommufd_put_object(ucmd->ictx, &hwpt_paging->common.obj);
 out_put_idev:
-	/* An unbind must not wait for the user memory of the answer */
+	/*
+	 * An unbind must not wait for user memory, neither of the driver's data
+	 * nor of the answer.
+	 */
 	iommufd_put_object(ucmd->ictx, &idev->obj);
 	if (rc)
 		return rc;
+
+	viommu = iommufd_viommu_create(ucmd, iommu_dev, hwpt_paging, size);
+	iommufd_put_object(ucmd->ictx, &hwpt_paging->common.obj);
+	if (IS_ERR(viommu))
+		return PTR_ERR(viommu);
 
 	cmd->out_viommu_id = viommu->obj.id;
 	rc = iommufd_ucmd_respond(ucmd, sizeof(*cmd));
@@ -143,11 +147,11 @@ out_put_idev:
  * @flags: Flags from userspace
  * @user_data: user_data pointer. Must be valid
  *
- * Like iommufd_hwpt_nested_alloc(), but the domain belongs to @viommu, and so
- * does the cache invalidation: the domain itself needs no ops for that.
+ * Like iommufd_hwpt_nested_alloc(), but the domain belongs to @viommu. Caches
+ * are invalidated through @viommu, so the domain needs no op for this.
  *
- * Return: the HWPT, -EOPNOTSUPP for flags or without data, -EINVAL for a device of
- * another physical IOMMU, or what the driver says of the data.
+ * Return: the HWPT, -EOPNOTSUPP for flags or without data, -EINVAL if @idev is
+ * behind another physical IOMMU, or the driver's error for the data.
  */
 struct iommufd_hwpt_nested *
 iommufd_viommu_alloc_hwpt_nested(struct iommufd_viommu *viommu,
@@ -158,8 +162,8 @@ iommufd_viommu_alloc_hwpt_nested(struct iommufd_viommu *viommu,
 	struct iommufd_hw_pagetable *hwpt;
 	int rc;
 
-	if ((flags & ~IOMMU_HWPT_FAULT_ID_VALID) || !user_data->len ||
-	    !viommu->ops->alloc_domain_nested)
+	if ((flags & ~(IOMMU_HWPT_FAULT_ID_VALID | IOMMU_HWPT_ALLOC_PASID)) ||
+	    !user_data->len || !viommu->ops->alloc_domain_nested)
 		return ERR_PTR(-EOPNOTSUPP);
 	if (viommu->iommu_dev != __iommu_get_iommu_dev(idev->dev))
 		return ERR_PTR(-EINVAL);
@@ -174,8 +178,11 @@ iommufd_viommu_alloc_hwpt_nested(struct iommufd_viommu *viommu,
 	refcount_inc(&viommu->obj.users);
 	hwpt_nested->viommu = viommu;
 	hwpt_nested->parent = viommu->hwpt;
+	hwpt->pasid_compat = flags & IOMMU_HWPT_ALLOC_PASID;
 
-	hwpt->domain = viommu->ops->alloc_domain_nested(viommu, 0, user_data);
+	flags &= ~IOMMU_HWPT_FAULT_ID_VALID;
+	hwpt->domain = viommu->ops->alloc_domain_nested(viommu, flags,
+							user_data);
 	if (IS_ERR(hwpt->domain)) {
 		rc = PTR_ERR(hwpt->domain);
 		hwpt->domain = NULL;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Damaged tables: bytes and lengths of good ones are changed, with fixed seeds,
- * so that every run is the same. Each has to end with an answer or a clear
- * error, and quickly; the sanitizers see to that nothing is read out of bounds.
- * Tables are given in memory of just their size, so that this is seen.
+ * Damaged tables: bytes and lengths of good tables are changed, with fixed
+ * seeds, so that every run is the same. Each table must give an answer or a
+ * clear error, and quickly; the sanitizers find reads out of bounds. To this
+ * end tables are passed in memory of exactly their size.
  *
  *   fuzz [TIMES [SEED]]	TAP
  */
@@ -17,7 +17,7 @@
 
 static uint64_t state;
 
-/* xorshift64*: the same numbers everywhere */
+/* xorshift64*: the same numbers on every machine */
 static uint32_t any(uint32_t below)
 {
 	state ^= state >> 12;
@@ -45,7 +45,7 @@ static void mutate(struct table *t)
 		case 1:
 			t->data[at] = any(256);
 			break;
-		case 2:	/* of either byte order */
+		case 2:	/* in either byte order */
 		case 3:
 			value = edges[any(ARRAY_SIZE(edges))];
 			if (any(2))
@@ -53,7 +53,7 @@ static void mutate(struct table *t)
 			if (at / 4 * 4 + 4 <= t->len)
 				put32(t->data + at / 4 * 4, value);
 			break;
-		case 4:	/* a number that is in the table: an offset, a phandle */
+		case 4:	/* from the table: an offset, a phandle */
 			value = any(t->len);
 			if (at / 4 * 4 + 4 <= t->len && value / 4 * 4 + 4 <= t->len)
 				memmove(t->data + at / 4 * 4,
@@ -63,11 +63,11 @@ static void mutate(struct table *t)
 			if (at / 4 * 4 + 4 <= t->len)
 				put32(t->data + at / 4 * 4, any(t->len));
 			break;
-		case 6:	/* the end is missing */
+		case 6:	/* cut off the end */
 			if (!any(4))
 				t->len = at;
 			break;
-		default: /* a part comes again somewhere else */
+		default: /* repeat a part elsewhere */
 			len = 1 + any(t->len - at);
 			value = any(t->len - len + 1);
 			memmove(t->data + value, t->data + at, len);
@@ -76,7 +76,7 @@ static void mutate(struct table *t)
 	}
 }
 
-/* The length in the header, so that more than that test is reached */
+/* Correct the length in the header, so that the later checks are reached */
 static void mend(struct table *t, bool fdt)
 {
 	uint32_t len = t->len;
@@ -91,7 +91,7 @@ struct tally {
 	unsigned int refused;
 };
 
-/* NULL, or what is wrong */
+/* Returns NULL, or a description of the failure */
 static const char *try(const struct table *t, bool fdt, struct tally *tally)
 {
 	struct host h = { .root = "", .tables_only = true };
@@ -141,7 +141,7 @@ static const char *try(const struct table *t, bool fdt, struct tally *tally)
 	if (!text_len)
 		wrong = "no answer";
 	i = host_exit_status(&h);
-	/* From a table alone it cannot be told that a host can nest */
+	/* A table alone must never prove that a host can nest */
 	if (i != 1 && i != 2)
 		wrong = "the exit status";
 	free(text);
@@ -151,7 +151,7 @@ static const char *try(const struct table *t, bool fdt, struct tally *tally)
 	return wrong;
 }
 
-/* Something may turn out to be slow only here: a crash then says where */
+/* Slow cases may show only here: a crash then reports the case */
 static uint64_t now_ms(void)
 {
 	struct timespec ts;
@@ -166,9 +166,9 @@ int main(int argc, char **argv)
 	unsigned long long seed = argc > 2 ? strtoull(argv[2], NULL, 0) : 1;
 	unsigned int kind, bad = 0;
 
-	/* A table in which one runs around for ever */
+	/* Stop a table that makes a walk run forever */
 	alarm(120);
-	/* Also when a sanitizer ends it */
+	/* Keep the output even if a sanitizer stops the program */
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	printf("TAP version 13\n1..%d\n", NR_IORTS + NR_FDTS);
 	for (kind = 0; kind < NR_IORTS + NR_FDTS; kind++) {
@@ -199,7 +199,9 @@ int main(int argc, char **argv)
 		}
 		if (!wrong && worst > 2000)
 			wrong = "too slow";
-		/* Else the damage does not get beyond the first check, or is none */
+		/*
+		 * Otherwise the damage has no effect, or fails the first check
+		 */
 		if (!wrong && (!tally.refused ||
 			       (!tally.good && kind < NR_IORTS + FDT_LOST)))
 			wrong = "of all cases none was refused, or all were";

@@ -128,7 +128,7 @@ void iort_make(struct table *t, enum iort_kind kind)
 	its = iort_its(t);
 	a = iort_smmu(t, 4, SMMU_A, (struct id_map[]){
 		{ 0, 0xffff, 0, its, 0 },
-		/* For the MSIs of the SMMU itself */
+		/* This mapping is for the MSIs of the SMMU itself */
 		{ 0, 0, 0x77, its, 1 },
 	}, 2);
 	put32(t->data + a + 64, 1);
@@ -159,7 +159,7 @@ void iort_make(struct table *t, enum iort_kind kind)
 
 #define FDT_SIZE	16384
 
-/* libfdt's functions fail only where the buffer is too small */
+/* libfdt's functions fail only if the buffer is too small */
 static void must(int rc)
 {
 	if (rc < 0) {
@@ -224,7 +224,7 @@ void fdt_make(struct table *t, enum fdt_kind kind)
 		begin_smmu(fdt, "iommu@9060000", 2);
 		CELLS(fdt, "reg", 0x9060000, 0x20000);
 		must(fdt_end_node(fdt));
-		/* The CPU does not see what is on this one */
+		/* The CPU does not see this bus */
 		must(fdt_begin_node(fdt, "hidden"));
 		CELLS(fdt, "#address-cells", 1);
 		CELLS(fdt, "#size-cells", 1);
@@ -246,7 +246,7 @@ void fdt_make(struct table *t, enum fdt_kind kind)
 		CELLS(fdt, "iommu-map-mask", 0xfff8);
 		CELLS(fdt, "iommu-map", 0, 1, 0x100, 0x100,
 		      0x200, 2, 0x8000, 0x100);
-		/* A root port, which is no host bridge whatever it has */
+		/* A root port, which must not be taken for a host bridge */
 		must(fdt_begin_node(fdt, "port@0,0"));
 		must(fdt_property_string(fdt, "device_type", "pci"));
 		CELLS(fdt, "bus-range", 1, 0xff);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Tables as firmware makes them, for the tests: an IORT and a device tree of
- * one or more SMMUs, byte by byte. Also a check that a text is JSON.
+ * Tables like those of firmware, for the tests: an IORT and a device tree with
+ * some SMMUs, byte by byte. This also has a check that a text is valid JSON.
  */
 #ifndef __TOOLS_IOMMU_TESTS_TABLES_H
 #define __TOOLS_IOMMU_TESTS_TABLES_H
@@ -38,9 +38,9 @@ uint32_t iort_named(struct table *t, const char *name,
 		    const struct id_map *maps, uint32_t nr_maps);
 void iort_end(struct table *t);
 
-/* Of the IORTs that are made here */
+/* The IORTs */
 enum iort_kind {
-	IORT_ONE,		/* one SMMU, one root complex, an ITS */
+	IORT_ONE,		/* an SMMU, a root complex, an ITS */
 	IORT_ONE_CANWBS,
 	IORT_TWO,		/* two SMMUs, segments 0 and 1; 1 has CANWBS */
 	IORT_NAMED,		/* IORT_ONE and a platform device */
@@ -52,11 +52,11 @@ void iort_make(struct table *t, enum iort_kind kind);
 enum fdt_kind {
 	FDT_ONE,		/* an SMMU, a PCI host bridge with all of its IDs */
 	FDT_SOC,		/* two, on buses with ranges; a mask, two bridges */
-	FDT_NONE,		/* a disabled one */
-	/* From here on they are wrong */
-	FDT_LOST,		/* an iommu-map that leads nowhere */
-	FDT_SHORT,		/* an iommu-map that ends in an entry */
-	FDT_DEEP,		/* more levels than any machine has */
+	FDT_NONE,		/* a disabled SMMU */
+	/* The trees from here on are invalid */
+	FDT_LOST,		/* an iommu-map without a target */
+	FDT_SHORT,		/* an iommu-map with a truncated entry */
+	FDT_DEEP,		/* more levels than on any machine */
 	FDT_LONG,		/* longer names */
 	NR_FDTS,
 };

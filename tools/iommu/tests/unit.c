@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * smmu-nesting on tables and hosts that are made up here. TAP.
+ * Tests of smmu-nesting on made-up tables and hosts. TAP.
  *
- *   unit [PROGRAM]	smmu-nesting; the one built for the tests, without
+ *   unit [PROGRAM]	the smmu-nesting to run; default: the test build
  */
 #include <errno.h>
 #include <ftw.h>
@@ -39,7 +39,7 @@ static void same(const char *want, const char *got, const char *what)
 		       got ? got : "nothing");
 }
 
-/* Some of what is said will do: the wording is not what is tested */
+/* A part of the message suffices: the tests do not check the wording */
 static void says(const char *want, const char *got, const char *what)
 {
 	bool good = got && strstr(got, want);
@@ -93,7 +93,7 @@ static void test_iort(void)
 	   "CANWBS is seen, the rest not known");
 	host_free(&h);
 
-	/* CANWBS is bit 2 and no other one */
+	/* CANWBS is bit 2 only */
 	t.data[t.len - 56 + 23] = 0xfb;
 	iort_end(&t);
 	tables_only(&h);
@@ -120,7 +120,7 @@ static void test_iort(void)
 	same("4609060000:10100", maps_to(&h, 1, 0x100), "an ID of segment 1");
 	ok(!h.masters[0].canwbs && h.masters[1].canwbs,
 	   "CANWBS of one of them");
-	/* The SMMU that nests is not the one that has CANWBS */
+	/* The SMMU that can nest is not the SMMU with CANWBS */
 	h.smmus[0].nesting = YES;
 	h.smmus[0].s2fwb = NO;
 	h.smmus[1].nesting = NO;
@@ -155,7 +155,7 @@ static void test_iort_odd(void)
 	struct host h;
 	size_t i;
 
-	/* Firmware that counts IDs instead of naming the last: the next wins */
+	/* Firmware that stores the number of IDs: the next mapping wins */
 	iort_begin(&t);
 	its = iort_its(&t);
 	smmu = iort_smmu(&t, 1, SMMU_A, NULL, 0);
@@ -171,7 +171,7 @@ static void test_iort_odd(void)
 	host_free(&h);
 	free(t.data);
 
-	/* From one node through another to itself */
+	/* A loop from a node to itself through another */
 	iort_begin(&t);
 	iort_its(&t);
 	iort_named(&t, "A", (struct id_map[]){ { 0, 9, 0, 0, 0 } }, 1);
@@ -186,7 +186,7 @@ static void test_iort_odd(void)
 	host_free(&h);
 	free(t.data);
 
-	/* As much work as fits: only the last mapping takes ID 0 */
+	/* The largest amount of work: only the last mapping matches ID 0 */
 	for (i = 0; i < ARRAY_SIZE(busy); i++)
 		busy[i] = (struct id_map){ 0x1000, 9, 0, 72, 0 };
 	busy[i - 1].in = 0;
@@ -244,7 +244,7 @@ static void test_damaged(void)
 		{ 36,	4,		"ends in its header" },
 		{ 40,	8,		"said to be at 0x8" },
 		{ 40,	0xffffff00,	"said to be at 0xffffff00" },
-		/* Type and length are in one word */
+		/* Type and length share a word */
 		{ 48,	0x01000000,	"length 0, needs 16" },
 		{ 48,	0x01ffff00,	"the table ends" },
 		{ 72,	0x04001004,	"length 16, needs 68" },
@@ -282,7 +282,7 @@ static void test_damaged(void)
 	}
 
 	iort_make(&t, IORT_NAMED);
-	/* The path is the last but the mapping; no 0 in it or behind it */
+	/* The path comes right before the mapping, and has no terminating 0 */
 	memset(t.data + t.len - 60 + 29, 'x', 60 - 29);
 	put32(t.data + t.len - 60 + 8, 0);
 	tables_only(&h);
@@ -348,7 +348,7 @@ static void test_fdt(void)
 	   h.nr_masters == 2, "device tree: three SMMUs, two bridges");
 	ok(h.nr_smmus == 3 && h.smmus[0].base == SMMU_B,
 	   "an address through ranges");
-	says("/soc@4600000000/hidden/iommu@1000: its address cannot be told",
+	says("/soc@4600000000/hidden/iommu@1000: its address is unknown",
 	     h.nr_warnings ? h.warnings[0] : NULL, "a bus that the CPU cannot see");
 	same("9050000:108", maps_to(&h, 0, 0xf), "a mask");
 	same("4609060000:8010", maps_to(&h, 0, 0x217), "the other SMMU");
@@ -393,9 +393,7 @@ static void test_fdt(void)
 	free(t.data);
 }
 
-/*
- * A host in a directory
- */
+/* A host in a directory */
 static char dir[32];
 
 static __printf(1, 2) char *in_dir(const char *fmt, ...)
@@ -455,7 +453,7 @@ static void remove_all(void)
 	nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
-/* @parents: its bridges below the root bus, "" or with a / at the end */
+/* @parents: its bridges below the root bus, "" or with a trailing / */
 static void add_pci(const char *bdf, const char *parents, const char *class,
 		    const char *driver, int group, const char *reset)
 {
@@ -488,7 +486,7 @@ static void add_pci(const char *bdf, const char *parents, const char *class,
 	link_to(in_dir("sys/bus/pci/devices/%s", bdf), target);
 }
 
-/* A function of PCIe of that type */
+/* A PCIe function of this type */
 static void add_config(const char *base, uint8_t type, bool bridge)
 {
 	uint8_t config[256] = {};
@@ -512,7 +510,7 @@ static void add_config(const char *base, uint8_t type, bool bridge)
 #define PCIE_PCI "0000:02:00.0"
 #define DEVS	"sys/devices/pci0000:00/"
 
-/* One that can nest: each test then takes something away */
+/* A host that can nest: each test then removes something */
 static void make_host(void)
 {
 	static const char * const parts[] = { "class/iommu", "bus/pci/devices" };
@@ -544,7 +542,7 @@ static void make_host(void)
 		   " SUBSYSTEM=platform\n"
 		   "6,1,0,-;arm-smmu-v3 arm-smmu-v3.1.auto: ias 44-bit, oas 44-bit (features 0x00000000)\n");
 
-	/* A port with a device, and one with a bridge to PCI, with a device */
+	/* A port with a device, and a port with a bridge to PCI and a device */
 	add_pci(RP0, "", "0x060400\n", "pcieport", 1, NULL);
 	add_config(DEVS RP0, 4, true);
 	add_pci("0000:01:00.0", RP0 "/", "0x00ff00\n", NULL, 2, "bus\n");
@@ -579,7 +577,7 @@ static struct pci_device *device(struct host *h, const char *bdf)
 	exit(1);
 }
 
-/* Look again after a change: the exit status, and what one condition says */
+/* Read the host again after a change: check the exit status and a condition */
 static void expect(int status, enum condition_id id, enum answer met,
 		   const char *text, const char *what)
 {
@@ -644,7 +642,7 @@ static void test_host(void)
 	   "a second StreamID behind a PCIe-to-PCI bridge");
 	host_free(&h);
 
-	/* What a host may lack */
+	/* Missing parts of a host */
 	remove(in_dir("dev/iommu"));
 	expect(1, COND_IOMMUFD, NO, "/dev/iommu", "no /dev/iommu");
 	write_text(in_dir("proc/kallsyms"),
@@ -687,7 +685,7 @@ static void test_host(void)
 	write_text(in_dir("dev/kmsg"),
 		   "arm-smmu-v3 arm-smmu-v3.0.auto: ias 44-bit, oas 44-bit (features 0x00888705)\n");
 	expect(0, COND_COHERENT, YES, "S2FWB", "no CANWBS, but S2FWB");
-	/* This driver does not look for S2FWB */
+	/* This driver does not check for S2FWB */
 	write_bytes(in_dir("sys/firmware/acpi/tables/IORT"), t.data, t.len);
 	write_text(in_dir("proc/kallsyms"),
 		   "0000000000000000 t arm_smmu_attach_dev\n");
@@ -698,10 +696,22 @@ static void test_host(void)
 	remove(in_dir("sys/firmware/acpi/tables/IORT"));
 	rmdir(in_dir("sys/firmware/acpi/tables"));
 	write_bytes(in_dir("sys/firmware/fdt"), t.data, t.len);
+	write_text(in_dir("sys/kernel/iommu_groups/2/reserved_regions"),
+		   "0x00000000f0000000 0x00000000f0ffffff direct\n");
+	write_text(in_dir("dev/kmsg"),
+		   "arm-smmu-v3 arm-smmu-v3.0.auto: ias 44-bit, oas 44-bit (features 0x00888705)\n");
 	look_at(&h);
-	ok(host_exit_status(&h) == 1 && h.source == SOURCE_FDT &&
-	   device(&h, "0000:01:00.0")->streams[0] == 0x100,
-	   "a host by device tree");
+	d = device(&h, "0000:01:00.0");
+	ok(host_exit_status(&h) == 0 && h.source == SOURCE_FDT &&
+	   d->streams[0] == 0x100, "a host by device tree, with S2FWB");
+	says("reserved-memory of the device tree requires 0xf0000000-0xf0ffffff",
+	     d->why, "and one of its devices with memory of its own");
+	host_free(&h);
+	write_text(in_dir("dev/kmsg"),
+		   "arm-smmu-v3 arm-smmu-v3.0.auto: ias 44-bit, oas 44-bit (features 0x00088705)\n");
+	look_at(&h);
+	ok(host_exit_status(&h) == 1 && h.source == SOURCE_FDT,
+	   "a host by device tree, without");
 	host_free(&h);
 	free(t.data);
 	remove(in_dir("sys/firmware/fdt"));
@@ -710,17 +720,37 @@ static void test_host(void)
 	host_free(&h);
 	make_host();
 
-	/* And what a device may */
+	/* Obstacles of a device */
 	add_pci("0000:01:00.1", RP0 "/", "0x00ff00\n", NULL, 2, NULL);
-	expect_device("0000:01:00.0", NO, "shares its IOMMU group with 0000:01:00.1",
+	expect_device("0000:01:00.0", NO,
+		      "shares its IOMMU group with 0000:01:00.1: ",
 		      "a device that is not alone in its group");
+	/* Without ACS the port above a device is in the same group */
+	write_text(in_dir("sys/kernel/iommu_groups/2/devices/" RP0), "");
+	expect_device("0000:01:00.0", YES, NULL, "alone with its port");
+	add_pci("0000:01:00.1", RP0 "/", "0x00ff00\n", NULL, 2, NULL);
+	write_text(in_dir("sys/kernel/iommu_groups/2/devices/" RP0), "");
+	expect_device("0000:01:00.0", NO, "group with 0000:01:00.1: ",
+		      "a port does not count, a function beside it does");
+	write_text(in_dir("sys/kernel/iommu_groups/2/devices/dma.0"), "");
+	expect_device("0000:01:00.0", NO, "group with dma.0: ",
+		      "nor does what is no PCI device go unseen");
 	write_text(in_dir("sys/kernel/iommu_groups/2/reserved_regions"),
 		   "0x0000000008000000 0x00000000080fffff msi\n"
 		   "0x00000000f0000000 0x00000000f0ffffff direct\n");
-	expect_device("0000:01:00.0", NO, "one to one", "a direct mapping");
+	expect_device("0000:01:00.0", NO,
+		      "an RMR of the IORT that forbids remapping requires 0xf0000000-0xf0ffffff",
+		      "an RMR that forbids remapping, and where");
+	add_pci("0000:01:00.1", RP0 "/", "0x00ff00\n", NULL, 2, NULL);
 	write_text(in_dir("sys/kernel/iommu_groups/2/reserved_regions"),
-		   "0x00000000f0000000 0x00000000f0ffffff direct-relaxable\n");
-	expect_device("0000:01:00.0", YES, NULL, "one that can be given up");
+		   "0x00000000f0000000 0x00000000f0ffffff direct");
+	expect_device("0000:01:00.0", NO, "VFIO refuses it",
+		      "which is worse than a shared group");
+	write_text(in_dir("sys/kernel/iommu_groups/2/reserved_regions"),
+		   "0x00000000f0000000 0x00000000f0ffffff direct-relaxable\n"
+		   "direct\n0x1 direct\n0x1 0x2\n\n");
+	expect_device("0000:01:00.0", YES, NULL,
+		      "one that permits it, and lines that say nothing");
 	unlink(in_dir(DEVS RP0 "/0000:01:00.0/iommu_group"));
 	expect_device("0000:01:00.0", UNKNOWN, "only with a driver",
 		      "a device that has no driver yet, and no group");
@@ -755,8 +785,14 @@ static void test_registers(void)
 		{ 2, 0, 0, YES, NO, NO, "but not of a stage that is not there" },
 		{ 3, 0, 0x4831143b, UNKNOWN, NO, NO, "MMU-600 r1" },
 		{ 3, 0, 0x4832043b, UNKNOWN, YES, NO, "MMU-600 r2" },
-		{ 3, 0, 0x4872143b, UNKNOWN, NO, NO, "MMU-700" },
-		{ 3, 0, 0x4872143c, UNKNOWN, YES, NO, "another implementer" },
+		{ 3, 0, 0x4831f43b, UNKNOWN, NO, NO, "MMU-600 r1p15" },
+		{ 3, 0, 0x4870043b, UNKNOWN, NO, NO, "MMU-700 r0p0" },
+		{ 3, 0, 0x4870f43b, UNKNOWN, NO, NO, "MMU-700 r0p15" },
+		{ 3, 0, 0x4871043b, UNKNOWN, NO, NO, "MMU-700 r1p0" },
+		{ 3, 0, 0x4871143b, UNKNOWN, YES, NO, "MMU-700 r1p1" },
+		{ 3, 0, 0x4872043b, UNKNOWN, YES, NO, "MMU-700 r2p0" },
+		{ 3, 0, 0x4872143b, UNKNOWN, YES, NO, "MMU-700 r2p1" },
+		{ 3, 0, 0x4870043c, UNKNOWN, YES, NO, "another implementer" },
 	};
 	size_t i;
 
@@ -771,11 +807,9 @@ static void test_registers(void)
 	}
 }
 
-/*
- * The program
- */
+/* The program */
 
-/* Its exit status and what it writes to standard output */
+/* Its exit status and standard output */
 static int run(char *out, size_t size, const char *fmt, ...)
 {
 	va_list ap;
@@ -813,6 +847,19 @@ static void test_program(const char *tool)
 	     out, "a device in JSON");
 	says("\"smmu\": \"0x9050000\", \"streams\": [256], \"group\": 2,", out,
 	     "and where it is");
+	says("\"group_others\": null, \"direct\": null,", out,
+	     "and what its group has");
+	write_text(in_dir("sys/kernel/iommu_groups/2/devices/" RP0), "");
+	write_text(in_dir("sys/kernel/iommu_groups/2/devices/a\033b"), "");
+	write_text(in_dir("sys/kernel/iommu_groups/2/reserved_regions"),
+		   "0x00000000f0000000 0x00000000f0ffffff direct\n");
+	rc = run(out, sizeof(out), "%s --root %s --json", tool, dir);
+	ok(rc == 0 && json_valid(out), "a group with others, in JSON");
+	says("\"group_others\": \"" RP0 " a\\u001bb\", \"direct\": \"0xf0000000-0xf0ffffff\"",
+	     out, "its members, and the range of the RMR");
+	rc = run(out, sizeof(out), "%s --root %s", tool, dir);
+	says(", group 2 with " RP0 " a\\x1bb\n", out, "its members in text");
+	make_host();
 	remove(in_dir("dev/iommu"));
 	rc = run(out, sizeof(out), "%s -j -r %s", tool, dir);
 	ok(rc == 1 && strstr(out, "\"can_nest\": \"no\""), "one that cannot");
@@ -851,7 +898,7 @@ int main(int argc, char **argv)
 	char self[4096], *tool = argc > 1 ? argv[1] : NULL;
 	ssize_t n;
 
-	/* It is made where the tests are, one up */
+	/* The program is in the directory above the tests */
 	n = readlink("/proc/self/exe", self, sizeof(self) - 1);
 	must(n > 0, "/proc/self/exe");
 	self[n] = 0;
@@ -860,9 +907,9 @@ int main(int argc, char **argv)
 				 (int)(strrchr(self, '/') - self), self);
 	snprintf(dir, sizeof(dir), "/tmp/smmu-nesting.XXXXXX");
 	must(mkdtemp(dir), dir);
-	/* A table in which one runs around for ever */
+	/* Stop a table that makes a walk run forever */
 	alarm(60);
-	/* Also when a sanitizer ends it */
+	/* Keep the output even if a sanitizer stops the program */
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	printf("TAP version 13\n");
 	test_iort();

@@ -2,15 +2,15 @@
 /*
  * iommufd support: vSMMUs and nested domains.
  *
- * A guest's STE becomes a physical one by way of an allow list: the stage-2
- * part comes from the nesting parent, the VMID from the vSMMU, and of the
- * guest's bits go in just those that the architecture defines for stage 1 (Arm
- * IHI 0070, 5.2). A guest that says bypass gets the stage 2 alone, under the
- * same VMID: its addresses are IPAs then.
+ * The physical STE for a guest's STE is made by an allow list. The stage-2 part
+ * comes from the nesting parent and the VMID from the vSMMU. Only the bits that
+ * the architecture defines for stage 1 are taken from the guest (Arm IHI 0070,
+ * 5.2). A bypass by the guest leaves stage 2 alone, under the same VMID: the
+ * device's addresses are IPAs then.
  *
- * What the guest puts into memory (CDs, page tables, its queue) is read through
- * stage 2 by the SMMU, never by the kernel. Its commands are the business of
- * arm-smmu-v3-vcmd.c, and whose VMID is whose that of arm-smmu-v3-s2.c.
+ * The guest's structures in memory (CDs, page tables, its queues) are read by
+ * the SMMU, through stage 2, and never by the kernel. arm-smmu-v3-inval.c
+ * handles the guest's commands, and arm-smmu-v3-s2.c allocates the VMIDs.
  */
 #include <kunit/visibility.h>
 #include <linux/io-pgtable.h>
@@ -20,6 +20,9 @@
 #include <linux/slab.h>
 
 #include "arm-smmu-v3-iommufd.h"
+#include "arm-smmu-v3-vcmdq.h"
+
+#define STRTAB_STE_0_S1FMT_4K_L2	1
 
 #define ARM_SMMU_NESTED_STE_0						       \
 	(STRTAB_STE_0_V | STRTAB_STE_0_CFG | STRTAB_STE_0_S1FMT |	       \
@@ -29,23 +32,26 @@
 	 STRTAB_STE_1_S1CSH | STRTAB_STE_1_S1STALLD | STRTAB_STE_1_EATS)
 
 /*
- * What a fault of stage 1 tells a guest, besides the StreamID and the address
- * (Arm IHI 0070, 7.3). The rest is for stage 2, stalls, or the implementation.
+ * The fields of a stage-1 fault that a guest gets, besides the StreamID and the
+ * address (Arm IHI 0070, 7.3). All others are for stage 2, for stalls, or
+ * defined by the implementation.
  */
 #define ARM_VSMMU_EVT_0		(EVTQ_0_ID | EVTQ_0_SSV | EVTQ_0_SSID)
 #define ARM_VSMMU_EVT_1							       \
 	(EVTQ_1_PnU | EVTQ_1_InD | EVTQ_1_RnW | EVTQ_1_CLASS | EVTQ_1_TT_READ)
 
-/* Lines of the log are 5 times that many, in DEFAULT_RATELIMIT_INTERVAL */
+/* Events in DEFAULT_RATELIMIT_INTERVAL. Each takes 5 lines of the log */
 #define ARM_VSMMU_LOG_BURST	3
 
 /**
  * arm_smmu_hw_info - iommu_ops::hw_info
  * @dev: A device behind the SMMU
- * @length: Out: size of what is returned
- * @type: Out: IOMMU_HW_INFO_TYPE_ARM_SMMUV3
+ * @length: Out: size of the returned struct
+ * @type: In: the requested type, or 0. Out: the type of the returned struct
  *
- * Return: a struct iommu_hw_info_arm_smmuv3 for the caller to kfree().
+ * Return: a struct iommu_hw_info_arm_smmuv3, or a struct
+ * iommu_hw_info_tegra241_cmdqv if this type is asked for, to be freed by kfree();
+ * or an ERR_PTR().
  */
 void *arm_smmu_hw_info(struct device *dev, u32 *length, u32 *type)
 {
@@ -53,6 +59,9 @@ void *arm_smmu_hw_info(struct device *dev, u32 *length, u32 *type)
 	void __iomem *base = master->smmu->base;
 	struct iommu_hw_info_arm_smmuv3 *info;
 	unsigned int i;
+
+	if (*type == IOMMU_HW_INFO_TYPE_TEGRA241_CMDQV)
+		return arm_vcmdqv_hw_info(master->smmu, length);
 
 	info = kzalloc(sizeof(*info), GFP_KERNEL_ACCOUNT);
 	if (!info)
@@ -71,22 +80,16 @@ EXPORT_SYMBOL_IF_KUNIT(arm_smmu_hw_info);
 
 /**
  * arm_smmu_nested_check_ste - Check the STE of a guest
- * @ste: Words 0 and 1. Brought into normal form: with V == 0 the device is cut
- *       off, which is what an abort does, and nothing else of the STE counts
+ * @ste: Words 0 and 1. With V == 0 all other bits are ignored
  *
  * Return: 0, or -EIO if the guest may not use this STE.
  */
-int arm_smmu_nested_check_ste(__le64 ste[2])
+int arm_smmu_nested_check_ste(const __le64 ste[2])
 {
 	unsigned int cfg;
 
-	if (!(ste[0] & cpu_to_le64(STRTAB_STE_0_V))) {
-		ste[0] = cpu_to_le64(STRTAB_STE_0_V |
-				     FIELD_PREP(STRTAB_STE_0_CFG,
-						STRTAB_STE_0_CFG_ABORT));
-		ste[1] = 0;
+	if (!(ste[0] & cpu_to_le64(STRTAB_STE_0_V)))
 		return 0;
-	}
 
 	if ((ste[0] & ~cpu_to_le64(ARM_SMMU_NESTED_STE_0)) ||
 	    (ste[1] & ~cpu_to_le64(ARM_SMMU_NESTED_STE_1)))
@@ -97,7 +100,7 @@ int arm_smmu_nested_check_ste(__le64 ste[2])
 	    cfg != STRTAB_STE_0_CFG_S1_TRANS)
 		return -EIO;
 
-	/* EATS of 0b10 and 0b11 are about stage 2 */
+	/* The other values of EATS concern stage 2 */
 	if (FIELD_GET(STRTAB_STE_1_EATS, le64_to_cpu(ste[1])) >
 	    STRTAB_STE_1_EATS_TRANS)
 		return -EIO;
@@ -105,19 +108,60 @@ int arm_smmu_nested_check_ste(__le64 ste[2])
 }
 EXPORT_SYMBOL_IF_KUNIT(arm_smmu_nested_check_ste);
 
-/* Which of the guest's word 1 bits go into the STE as they are? */
+/**
+ * arm_smmu_nested_bad_ste - Is the STE of a guest invalid or ILLEGAL?
+ * @smmu: The SMMU
+ * @ste: Words 0 and 1, checked by arm_smmu_nested_check_ste()
+ *
+ * The SMMU would write a C_BAD_STE for each DMA. STE.MEV, which asks it to
+ * merge events, need not take effect in an STE that is not valid (Arm IHI 0070,
+ * 7.3.1). So an STE that the driver knows to be bad must not be installed. The
+ * reserved values S1Fmt 0b11, S1DSS 0b11 and S1CSH 0b01 are not bad: they
+ * behave as 0b00. S1STALLD and EATS need no check, as they are not taken from
+ * the guest as they are.
+ *
+ * Return: true for V == 0 and for an STE that the architecture calls ILLEGAL
+ * (5.2.2).
+ */
+bool arm_smmu_nested_bad_ste(struct arm_smmu_device *smmu, const __le64 ste[2])
+{
+	u64 val = le64_to_cpu(ste[0]);
+	unsigned int s1cdmax = FIELD_GET(STRTAB_STE_0_S1CDMAX, val);
+	unsigned int s1fmt = FIELD_GET(STRTAB_STE_0_S1FMT, val);
+
+	if (!(val & STRTAB_STE_0_V))
+		return true;
+	if (FIELD_GET(STRTAB_STE_0_CFG, val) != STRTAB_STE_0_CFG_S1_TRANS)
+		return false;
+
+	/* An SMMU without substreams ignores both fields */
+	if (smmu->ssid_bits && s1cdmax) {
+		if (s1cdmax > smmu->ssid_bits)
+			return true;
+		if ((s1fmt == STRTAB_STE_0_S1FMT_4K_L2 ||
+		     s1fmt == STRTAB_STE_0_S1FMT_64K_L2) &&
+		    !(smmu->features & ARM_SMMU_FEAT_2_LVL_CDTAB))
+			return true;
+	}
+
+	/* S1ContextPtr is an IPA */
+	return (val & STRTAB_STE_0_S1CTXPTR_MASK) >> smmu->ias;
+}
+EXPORT_SYMBOL_IF_KUNIT(arm_smmu_nested_bad_ste);
+
+/* The bits of word 1 that go into the physical STE from the guest's STE */
 static __le64 arm_smmu_nested_ste_1(struct arm_smmu_master *master,
 				    const struct arm_smmu_nested_domain *nested)
 {
 	u32 features = master->smmu->features;
-	/* EATS depends on the device, too: arm_smmu_attach_prepare() decides */
+	/* arm_smmu_attach_prepare() decides on EATS */
 	__le64 val = nested->ste[1] & ~cpu_to_le64(STRTAB_STE_1_EATS);
 
 	/*
-	 * S1STALLD exists only where stalls can be had or not. There, a master
-	 * whose stalls nobody handles must not be made to stall: the transaction
-	 * would hold resources of the SMMU that other VMs need, and the guest
-	 * would not be told of the fault.
+	 * S1STALLD is defined only if stalls are configurable (STALL_MODEL
+	 * 0b00). A master must not stall if nobody handles its stalls: the
+	 * transaction would hold resources of the SMMU that other VMs need, and
+	 * the guest would get no event for the fault.
 	 */
 	if ((features & ARM_SMMU_FEAT_STALLS) &&
 	    !(features & ARM_SMMU_FEAT_STALL_FORCE)) {
@@ -132,9 +176,9 @@ static __le64 arm_smmu_nested_ste_1(struct arm_smmu_master *master,
 /**
  * arm_smmu_make_nested_ste - Make the physical STE for a guest's STE
  * @target: Out
- * @master: The master that it is for
+ * @master: The master
  * @nested: The guest's STE
- * @tag: The VMID, NULL for an abort
+ * @tag: The tag with the VMID, NULL for an abort
  * @ats_enabled: From arm_smmu_attach_prepare()
  */
 void arm_smmu_make_nested_ste(struct arm_smmu_ste *target,
@@ -150,14 +194,10 @@ void arm_smmu_make_nested_ste(struct arm_smmu_ste *target,
 		return;
 	}
 
-	arm_smmu_make_s2_domain_ste(target, master, nested->vsmmu->s2_parent,
-				    ats_enabled);
-	arm_smmu_s2_set_ste_vmid(target, tag);
-	/* Merge events: a guest can make its devices fault as fast as they can */
+	arm_smmu_make_s2_ste(target, master, nested->vsmmu->s2_parent,
+			     tag->vmid, ats_enabled);
+	/* Merge events: a guest can make its devices fault at full speed */
 	target->data[1] |= cpu_to_le64(STRTAB_STE_1_MEV);
-	/* Nobody is there to answer a stalled stage 2, where it can be helped */
-	if (!(master->smmu->features & ARM_SMMU_FEAT_STALL_FORCE))
-		target->data[2] &= ~cpu_to_le64(STRTAB_STE_2_S2S);
 
 	if (cfg == STRTAB_STE_0_CFG_S1_TRANS) {
 		target->data[0] = nested->ste[0] &
@@ -169,17 +209,6 @@ void arm_smmu_make_nested_ste(struct arm_smmu_ste *target,
 	}
 }
 EXPORT_SYMBOL_IF_KUNIT(arm_smmu_make_nested_ste);
-
-/* Is DMA coherent, whatever memory attributes the guest's stage 1 asks for? */
-static bool arm_smmu_is_coherent(struct arm_smmu_master *master,
-				 struct arm_smmu_domain *s2_parent)
-{
-	const struct io_pgtable_cfg *cfg =
-		&io_pgtable_ops_to_pgtable(s2_parent->pgtbl_ops)->cfg;
-
-	return arm_smmu_master_canwbs(master) ||
-	       cfg->quirks & IO_PGTABLE_QUIRK_ARM_S2FWB;
-}
 
 static bool arm_vsmmu_has_master(struct arm_vsmmu *vsmmu,
 				 struct arm_smmu_master *master)
@@ -194,63 +223,55 @@ static bool arm_vsmmu_has_master(struct arm_vsmmu *vsmmu,
 	return ret;
 }
 
-/**
- * arm_vsmmu_stop_ats - ATS of a master will be disabled
- * @master: The master
- *
- * An ATC_INV to a device that does not answer times out, and every user of the
- * queue waits for it meanwhile. So no VM may send one any more when ATS goes,
- * and those that are on their way have to get through before.
- *
- * Context: The caller holds arm_smmu_asid_lock. May sleep for a grace period.
+/*
+ * Does the guest know a device in the group of @dev? A group may have ports,
+ * bridges and unused functions as well. These are attached together with it,
+ * and cannot have a vDEVICE.
  */
-void arm_vsmmu_stop_ats(struct arm_smmu_master *master)
+static bool arm_vsmmu_has_group(struct arm_vsmmu *vsmmu, struct device *dev)
 {
-	struct arm_smmu_device *smmu = master->smmu;
+	struct iommufd_vdevice *vdev;
+	unsigned long index;
+	bool ret = false;
 
-	lockdep_assert_held(&arm_smmu_asid_lock);
-
-	if (!master->guest_ats)
-		return;
-	WRITE_ONCE(master->guest_ats, false);
-	/*
-	 * Commands are checked and issued in one RCU read-side section. A guest
-	 * decides when this is, and every attach on any SMMU waits meanwhile.
-	 */
-	synchronize_rcu_expedited();
-	arm_smmu_cmdq_issue_cmdlist(smmu, &smmu->cmdq, NULL, 0, true);
+	if (!dev->iommu_group)
+		return false;
+	rcu_read_lock();
+	xa_for_each(&vsmmu->core.vdevs, index, vdev) {
+		ret = iommufd_vdevice_to_device(vdev)->iommu_group ==
+		      dev->iommu_group;
+		if (ret)
+			break;
+	}
+	rcu_read_unlock();
+	return ret;
 }
 
-/**
- * arm_vsmmu_start_ats - ATS of a master has been enabled for a VM
- * @master: The master
- *
- * Context: The caller holds arm_smmu_asid_lock.
- */
-void arm_vsmmu_start_ats(struct arm_smmu_master *master)
+/* ATS of a master is enabled at the request of its guest: pass on ATC_INVs */
+static void arm_vsmmu_start_ats(struct arm_smmu_master *master)
 {
 	lockdep_assert_held(&arm_smmu_asid_lock);
 
 	if (master->guest_ats || !to_pci_dev(master->dev)->ats_enabled)
 		return;
 	WRITE_ONCE(master->guest_ats, true);
-	/* What the VM sent between the enabling and now was not passed on */
+	/* ATC_INVs of the VM since ATS was enabled have not been passed on */
 	arm_smmu_atc_inv_master(master, IOMMU_NO_PASID);
 }
 
-/* Give an event to the VM that the device belongs to, if any */
+/* Report an event to the VM that has the device, if any */
 static bool arm_vsmmu_report_evt(struct arm_smmu_master *master, const u64 *evt)
 {
 	struct iommu_vevent_arm_smmuv3 vevt = {};
 	struct iommufd_vdevice *vdev;
 
-	/* A vDEVICE does not keep a device from being attached to anything else */
-	if (READ_ONCE(master->host_s1))
+	/* A device with a vDEVICE may be attached to a domain of the host */
+	if (READ_ONCE(master->s1_owner) == ARM_SMMU_S1_HOST)
 		return false;
 
 	/*
-	 * The vDEVICE of now, not of the time of the attach: its vSID is what
-	 * the guest knows the device by, and without one it knows no device.
+	 * Use the current vDEVICE rather than the vDEVICE at the attach: the
+	 * guest knows the device by its vSID, and without a vDEVICE not at all.
 	 */
 	rcu_read_lock();
 	vdev = rcu_dereference(master->vdev);
@@ -258,7 +279,7 @@ static bool arm_vsmmu_report_evt(struct arm_smmu_master *master, const u64 *evt)
 		vevt.evt[0] = cpu_to_le64((evt[0] & ARM_VSMMU_EVT_0) |
 					  FIELD_PREP(EVTQ_0_SID,
 						     vdev->virt_id));
-		/* Errors of the configuration have no more than that */
+		/* Errors of the configuration have no other fields */
 		if (FIELD_GET(EVTQ_0_ID, evt[0]) >= EVT_ID_TRANSLATION_FAULT) {
 			vevt.evt[1] = cpu_to_le64(evt[1] & ARM_VSMMU_EVT_1);
 			vevt.evt[2] = cpu_to_le64(evt[2]);
@@ -272,20 +293,23 @@ static bool arm_vsmmu_report_evt(struct arm_smmu_master *master, const u64 *evt)
 }
 
 /**
- * arm_vsmmu_handle_evt - Is that event the business of a VM?
+ * arm_vsmmu_handle_evt - Report an event to a VM if it concerns the VM alone
  * @smmu: The SMMU
  * @evt: The event record, in the order of the CPU
  *
- * Faults of stage 1 are what the guest did to itself. It is told of them if it
- * has a queue for that, and the host's log is not, however many there are.
- * Stage 2 and everything that shows the SMMU to be in trouble is for the host.
+ * Faults of stage 1 are caused by the guest. They go to the vEVENTQ, if any,
+ * and never to the host's log, whatever their number. The same applies to
+ * errors of the configuration while an STE and CDs of the guest are in use;
+ * otherwise the host's own STE is wrong. Faults of stage 2, and all events that
+ * indicate a problem of the SMMU, are left to the host.
  *
  * Context: The thread of the event queue.
- * Return: true if there is nothing left to do.
+ * Return: true if the event has been handled.
  */
 bool arm_vsmmu_handle_evt(struct arm_smmu_device *smmu, u64 *evt)
 {
 	struct arm_smmu_master *master;
+	bool needs_s1 = false;
 	bool ret;
 
 	switch (FIELD_GET(EVTQ_0_ID, evt[0])) {
@@ -298,8 +322,11 @@ bool arm_vsmmu_handle_evt(struct arm_smmu_device *smmu, u64 *evt)
 		break;
 	case EVT_ID_BAD_STE:
 	case EVT_ID_STREAM_DISABLED:
-	case EVT_ID_BAD_SUBSTREAMID:
 	case EVT_ID_BAD_CD:
+		needs_s1 = true;
+		break;
+	case EVT_ID_BAD_SUBSTREAMID:
+		/* The guest's STE may be a bypass if the device has PASIDs */
 		break;
 	default:
 		return false;
@@ -307,18 +334,35 @@ bool arm_vsmmu_handle_evt(struct arm_smmu_device *smmu, u64 *evt)
 
 	mutex_lock(&smmu->streams_mutex);
 	master = arm_smmu_find_master(smmu, FIELD_GET(EVTQ_0_SID, evt[0]));
-	ret = master && arm_vsmmu_report_evt(master, evt);
+	ret = master &&
+	      (!needs_s1 || READ_ONCE(master->s1_owner) == ARM_SMMU_S1_GUEST) &&
+	      arm_vsmmu_report_evt(master, evt);
 	mutex_unlock(&smmu->streams_mutex);
 	return ret;
 }
 EXPORT_SYMBOL_IF_KUNIT(arm_vsmmu_handle_evt);
 
+/* Report an overflow to a VM once, whatever the number of its devices */
+static void arm_vsmmu_report_lost(struct arm_smmu_device *smmu,
+				  struct iommufd_viommu *viommu)
+{
+	struct arm_vsmmu *vsmmu = container_of(viommu, struct arm_vsmmu, core);
+
+	lockdep_assert_held(&smmu->streams_mutex);
+
+	if (vsmmu->overflows == smmu->vsmmu_overflows)
+		return;
+	vsmmu->overflows = smmu->vsmmu_overflows;
+	iommufd_viommu_report_lost(viommu, IOMMU_VEVENTQ_TYPE_ARM_SMMUV3);
+}
+
 /**
- * arm_vsmmu_lost_evts - The event queue has overflown
+ * arm_vsmmu_lost_evts - Report an overflow of the event queue to all VMs
  * @smmu: The SMMU
  *
- * Any VM may have lost events. Each has to know, as its guest would of an
- * overflow of its own queue.
+ * Any VM may have lost events, and must be notified, like a guest by the
+ * overflow flag of its own queue. The walk through all streams takes less time
+ * than the handling of the events that filled the queue.
  *
  * Context: The thread of the event queue.
  */
@@ -328,6 +372,7 @@ void arm_vsmmu_lost_evts(struct arm_smmu_device *smmu)
 	struct rb_node *node;
 
 	mutex_lock(&smmu->streams_mutex);
+	smmu->vsmmu_overflows++;
 	for (node = rb_first(&smmu->streams); node; node = rb_next(node)) {
 		struct arm_smmu_master *master =
 			rb_entry(node, struct arm_smmu_stream, node)->master;
@@ -335,8 +380,7 @@ void arm_vsmmu_lost_evts(struct arm_smmu_device *smmu)
 		rcu_read_lock();
 		vdev = rcu_dereference(master->vdev);
 		if (vdev)
-			iommufd_viommu_report_lost(vdev->viommu,
-						   IOMMU_VEVENTQ_TYPE_ARM_SMMUV3);
+			arm_vsmmu_report_lost(smmu, vdev->viommu);
 		rcu_read_unlock();
 	}
 	mutex_unlock(&smmu->streams_mutex);
@@ -344,45 +388,54 @@ void arm_vsmmu_lost_evts(struct arm_smmu_device *smmu)
 EXPORT_SYMBOL_IF_KUNIT(arm_vsmmu_lost_evts);
 
 /**
- * arm_vsmmu_note_owner - Remember whose DMA the events of a master are about
- * @master: A master whose domain has changed
+ * arm_vsmmu_update_event_owner - Record the owner of the events of a master
+ * @master: A master that has changed its domain
  *
  * Context: The caller holds arm_smmu_asid_lock.
  */
-void arm_vsmmu_note_owner(struct arm_smmu_master *master)
+void arm_vsmmu_update_event_owner(struct arm_smmu_master *master)
 {
 	lockdep_assert_held(&arm_smmu_asid_lock);
 
 	switch (master->domain->type) {
 	case IOMMU_DOMAIN_BLOCKED:
-		/* That is silent, so what still comes is of the one before */
+		/*
+		 * Blocked DMA raises no events. Any events still in the queue
+		 * were caused through the previous domain.
+		 */
 		break;
 	case IOMMU_DOMAIN_UNMANAGED:
 		WRITE_ONCE(master->user_owned, true);
-		WRITE_ONCE(master->host_s1,
+		WRITE_ONCE(master->s1_owner,
 			   to_smmu_domain(master->domain)->stage ==
-				   ARM_SMMU_DOMAIN_S1);
+				   ARM_SMMU_DOMAIN_S1 ?
+				   ARM_SMMU_S1_HOST : ARM_SMMU_S1_NONE);
 		break;
 	case IOMMU_DOMAIN_NESTED:
 		WRITE_ONCE(master->user_owned, true);
+		/* Nor does an abort. For stage 1 the attach has set it */
+		if (arm_smmu_nested_cfg(to_smmu_nested_domain(master->domain)) ==
+		    STRTAB_STE_0_CFG_BYPASS)
+			WRITE_ONCE(master->s1_owner, ARM_SMMU_S1_NONE);
 		break;
 	default:
 		WRITE_ONCE(master->user_owned, false);
+		WRITE_ONCE(master->s1_owner, ARM_SMMU_S1_NONE);
 		break;
 	}
 }
 
 /**
- * arm_vsmmu_evt_ratelimit - How often may such an event be written to the log?
+ * arm_vsmmu_evt_ratelimit - Get the rate limit for an event in the log
  * @smmu: The SMMU
  * @evt: The event record, in the order of the CPU
  *
- * Who owns a device can make it fault all the time. All such devices together
- * have a small allowance of their own, so that they neither fill the log nor
- * keep the events of the host's devices out of it.
+ * User space that owns a device can make it fault all the time. All such
+ * devices share a small rate limit, separate from the host's, so that they can
+ * neither fill the log nor keep the events of the host's devices out of it.
  *
  * Context: The thread of the event queue.
- * Return: the allowance, NULL if it is the host's.
+ * Return: the rate limit, NULL for that of the host's devices.
  */
 struct ratelimit_state *arm_vsmmu_evt_ratelimit(struct arm_smmu_device *smmu,
 						const u64 *evt)
@@ -401,9 +454,10 @@ struct ratelimit_state *arm_vsmmu_evt_ratelimit(struct arm_smmu_device *smmu,
 EXPORT_SYMBOL_IF_KUNIT(arm_vsmmu_evt_ratelimit);
 
 /*
- * A guest's CFGI_STE is about its CDs, too (Arm IHI 0070, 4.3.1). The VMM makes an
- * attach of it. Where the SMMU's STE stays the same, perhaps since all that the
- * guest has changed is overruled, nothing of that would reach the SMMU.
+ * A CFGI_STE of the guest invalidates CDs as well (Arm IHI 0070, 4.3.1). It
+ * arrives as an attach. If the physical STE does not change, perhaps because
+ * the bits that the guest has changed are overridden, the attach issues no
+ * command for it, so invalidate the CDs here.
  */
 static void arm_vsmmu_inv_cds(struct arm_smmu_master *master,
 			      const struct arm_smmu_nested_domain *nested,
@@ -412,16 +466,19 @@ static void arm_vsmmu_inv_cds(struct arm_smmu_master *master,
 	struct arm_smmu_cmdq_ent cmd = {
 		.opcode = CMDQ_OP_CFGI_CD_ALL,
 	};
+	struct arm_smmu_nested_domain *old_nested;
 	struct arm_smmu_ste old;
 	unsigned int i;
 
 	lockdep_assert_held(&arm_smmu_asid_lock);
 
-	if (arm_smmu_nested_vsmmu(master->domain) != nested->vsmmu)
+	if (!master->domain || master->domain->type != IOMMU_DOMAIN_NESTED)
 		return;
-	arm_smmu_make_nested_ste(&old, master,
-				 to_smmu_nested_domain(master->domain),
-				 master->s2_tag, master->ats_enabled);
+	old_nested = to_smmu_nested_domain(master->domain);
+	if (old_nested->vsmmu != nested->vsmmu)
+		return;
+	arm_smmu_make_nested_ste(&old, master, old_nested, master->s2_tag,
+				 master->ats_enabled);
 	if (memcmp(&old, ste, sizeof(old)))
 		return;
 
@@ -437,15 +494,25 @@ static int arm_smmu_attach_dev_nested(struct iommu_domain *domain,
 	struct arm_smmu_nested_domain *nested = to_smmu_nested_domain(domain);
 	struct arm_smmu_master *master = dev_iommu_priv_get(dev);
 	struct arm_vsmmu *vsmmu = nested->vsmmu;
-	bool s1 = arm_smmu_nested_cfg(nested) == STRTAB_STE_0_CFG_S1_TRANS;
+	unsigned int cfg = arm_smmu_nested_cfg(nested);
+	bool s1 = cfg == STRTAB_STE_0_CFG_S1_TRANS;
+	bool eats = nested->ste[1] & cpu_to_le64(STRTAB_STE_1_EATS);
 	struct arm_smmu_attach_state state = {
 		.master = master,
 		.ssid = IOMMU_NO_PASID,
-		/* Only what translates through stage 1 asks for ATS */
-		.disable_ats = !s1 || !(nested->ste[1] &
-					cpu_to_le64(STRTAB_STE_1_EATS)),
+		/*
+		 * The guest controls ATS by an STE that translates. In a bypass
+		 * the device uses stage 2 like any other device, and the host
+		 * controls ATS. An abort has no ATS.
+		 */
+		.disable_ats = cfg == STRTAB_STE_0_CFG_ABORT || (s1 && !eats),
+		.guest_ats = s1 && eats,
+		/* An abort is in the list of the parent, but has no VMID */
+		.no_s2 = cfg == STRTAB_STE_0_CFG_ABORT,
+		.s2_owner = &vsmmu->s2_owner,
 	};
 	struct arm_smmu_ste ste;
+	bool cut_off = false;
 	int ret;
 
 	if (vsmmu->smmu != master->smmu ||
@@ -453,26 +520,44 @@ static int arm_smmu_attach_dev_nested(struct iommu_domain *domain,
 		return -EINVAL;
 	if (arm_smmu_ssids_in_use(&master->cd_table))
 		return -EBUSY;
-	/* Where the group is already, it must be able to stay */
-	if (s1 && iommu_get_domain_for_dev(dev) != domain &&
-	    !arm_vsmmu_has_master(vsmmu, master))
-		return -ENOENT;
+	if (s1 && !arm_vsmmu_has_master(vsmmu, master)) {
+		/*
+		 * The STE is for another device of the group. The guest does
+		 * not know this device, which must not use the guest's stage 1.
+		 */
+		cut_off = arm_vsmmu_has_group(vsmmu, dev);
+		/* A group must be able to return to its current domain */
+		if (!cut_off && iommu_get_domain_for_dev(dev) != domain)
+			return -ENOENT;
+		state.disable_ats |= cut_off;
+	}
+	ret = arm_smmu_iopf_drain(master, domain);
+	if (ret)
+		return ret;
 
 	mutex_lock(&arm_smmu_asid_lock);
 	ret = arm_smmu_iopf_attach(master, domain);
 	if (!ret) {
 		ret = arm_smmu_attach_prepare(&state, domain);
 		if (ret)
-			arm_smmu_iopf_settle(master, master->domain);
+			arm_smmu_iopf_detach_done(master, master->domain);
 	}
 	if (!ret) {
 		arm_smmu_make_nested_ste(&ste, master, nested, state.s2_tag,
 					 state.ats_enabled);
-		WRITE_ONCE(master->host_s1, false);
+		if (cut_off)
+			arm_smmu_make_abort_ste(&ste);
+		/* Set before the first event of the new STE can occur */
+		if (s1)
+			WRITE_ONCE(master->s1_owner, ARM_SMMU_S1_GUEST);
+		else if (master->s1_owner == ARM_SMMU_S1_HOST)
+			WRITE_ONCE(master->s1_owner, ARM_SMMU_S1_NONE);
 		arm_smmu_install_ste_for_dev(master, &ste);
 		if (s1)
 			arm_vsmmu_inv_cds(master, nested, &ste);
 		arm_smmu_attach_commit(&state);
+		if (state.guest_ats && state.ats_enabled)
+			arm_vsmmu_start_ats(master);
 	}
 	mutex_unlock(&arm_smmu_asid_lock);
 	if (ret)
@@ -481,9 +566,9 @@ static int arm_smmu_attach_dev_nested(struct iommu_domain *domain,
 	arm_smmu_clear_cd(master, IOMMU_NO_PASID);
 
 	/*
-	 * The device is aborted, which the SMMU does silently. One event for the
-	 * attach tells the guest as well as one for every DMA, and cannot flood
-	 * anything.
+	 * The SMMU reports no events for aborted DMA. Report one event for each
+	 * attach: it informs the guest as well as an event for each DMA, and
+	 * cannot flood the host.
 	 */
 	if (nested->bad_ste) {
 		const u64 evt[EVTQ_ENT_DWORDS] = {
@@ -505,13 +590,13 @@ static const struct iommu_domain_ops arm_smmu_nested_ops = {
 	.free = arm_smmu_domain_free_nested,
 };
 
-static struct iommu_domain *
+struct iommu_domain *
 arm_vsmmu_alloc_domain_nested(struct iommufd_viommu *viommu, u32 flags,
 			      const struct iommu_user_data *user_data)
 {
+	struct arm_vsmmu *vsmmu = container_of(viommu, struct arm_vsmmu, core);
 	struct arm_smmu_nested_domain *nested;
 	struct iommu_hwpt_arm_smmuv3 arg;
-	bool bad_ste;
 	int ret;
 
 	if (flags)
@@ -520,7 +605,6 @@ arm_vsmmu_alloc_domain_nested(struct iommufd_viommu *viommu, u32 flags,
 					  IOMMU_HWPT_DATA_ARM_SMMUV3, ste);
 	if (ret)
 		return ERR_PTR(ret);
-	bad_ste = !(arg.ste[0] & cpu_to_le64(STRTAB_STE_0_V));
 	ret = arm_smmu_nested_check_ste(arg.ste);
 	if (ret)
 		return ERR_PTR(ret);
@@ -530,26 +614,32 @@ arm_vsmmu_alloc_domain_nested(struct iommufd_viommu *viommu, u32 flags,
 		return ERR_PTR(-ENOMEM);
 	nested->domain.type = IOMMU_DOMAIN_NESTED;
 	nested->domain.ops = &arm_smmu_nested_ops;
-	nested->vsmmu = container_of(viommu, struct arm_vsmmu, core);
-	nested->bad_ste = bad_ste;
+	nested->vsmmu = vsmmu;
+	nested->bad_ste = arm_smmu_nested_bad_ste(vsmmu->smmu, arg.ste);
 	memcpy(nested->ste, arg.ste, sizeof(nested->ste));
 	return &nested->domain;
 }
 
-static int arm_vsmmu_vdevice_init(struct iommufd_vdevice *vdev)
+int arm_vsmmu_vdevice_init(struct iommufd_vdevice *vdev)
 {
 	struct arm_smmu_master *master =
 		dev_iommu_priv_get(iommufd_vdevice_to_device(vdev));
+	int ret;
 
 	/* A StreamID has 32 bits in commands and events */
 	if (vdev->virt_id > U32_MAX)
 		return -EINVAL;
 
+	/* Events that the device caused earlier are not for this VM */
+	ret = arm_smmu_evtq_flush(master->smmu);
+	if (ret)
+		return ret;
+
 	rcu_assign_pointer(master->vdev, vdev);
 	return 0;
 }
 
-static void arm_vsmmu_vdevice_destroy(struct iommufd_vdevice *vdev)
+void arm_vsmmu_vdevice_destroy(struct iommufd_vdevice *vdev)
 {
 	struct arm_smmu_master *master =
 		dev_iommu_priv_get(iommufd_vdevice_to_device(vdev));
@@ -558,8 +648,7 @@ static void arm_vsmmu_vdevice_destroy(struct iommufd_vdevice *vdev)
 	RCU_INIT_POINTER(master->vdev, NULL);
 }
 
-static size_t arm_vsmmu_vevent_size(struct iommufd_viommu *viommu,
-				    unsigned int type)
+size_t arm_vsmmu_vevent_size(struct iommufd_viommu *viommu, unsigned int type)
 {
 	if (type != IOMMU_VEVENTQ_TYPE_ARM_SMMUV3)
 		return 0;
@@ -574,17 +663,12 @@ static const struct iommufd_viommu_ops arm_vsmmu_ops = {
 	.vdevice_destroy = arm_vsmmu_vdevice_destroy,
 };
 
-/* Reasons that are given once for each SMMU, in arm_smmu_device::vsmmu_refusals */
-enum arm_vsmmu_refusal {
-	ARM_VSMMU_NO_NESTING,
-	ARM_VSMMU_NOT_COHERENT,
-};
-
 /**
- * arm_smmu_can_nest - Does the SMMU translate with both stages?
+ * arm_smmu_can_nest - Does the SMMU support nested translation?
  * @smmu: The SMMU
  *
- * To be asked when somebody wants it to: the log says once why that cannot be.
+ * To be called only for a request that needs it: if the SMMU does not support
+ * it, the reason is logged once.
  *
  * Return: true if it does.
  */
@@ -595,7 +679,7 @@ bool arm_smmu_can_nest(struct arm_smmu_device *smmu)
 
 	if (!test_and_set_bit(ARM_VSMMU_NO_NESTING, &smmu->vsmmu_refusals))
 		dev_notice(smmu->dev,
-			   "no vSMMU for VMs: the SMMU does not translate with both stages, or an erratum forbids it\n");
+			   "nested translation unavailable: the SMMU does not support both stages, or has an erratum\n");
 	return false;
 }
 
@@ -604,18 +688,21 @@ bool arm_smmu_can_nest(struct arm_smmu_device *smmu)
  * @dev: A device behind the SMMU
  * @type: One of enum iommu_viommu_type
  *
- * A guest's stage 1 chooses memory attributes. If it could make a device bypass
- * the CPU caches, the guest would see memory as it was before the host cleared
- * it, so a VM gets a vSMMU only where the hardware rules that out.
+ * The memory attributes of stage 1 are under the guest's control. If they could
+ * make a device bypass the CPU caches, the guest would see stale memory from
+ * before the host cleared it. So a vSMMU is available only if the hardware
+ * rules this out.
  *
- * Return: sizeof(struct arm_vsmmu), or 0 where that cannot be had.
+ * Return: the size of the struct around struct arm_vsmmu, or 0 if the type is not
+ * available.
  */
 size_t arm_smmu_get_viommu_size(struct device *dev, unsigned int type)
 {
 	struct arm_smmu_master *master = dev_iommu_priv_get(dev);
 	struct arm_smmu_device *smmu = master->smmu;
 
-	if (type != IOMMU_VIOMMU_TYPE_ARM_SMMUV3)
+	if (type != IOMMU_VIOMMU_TYPE_ARM_SMMUV3 &&
+	    type != IOMMU_VIOMMU_TYPE_TEGRA241_CMDQV)
 		return 0;
 
 	if (!arm_smmu_can_nest(smmu))
@@ -626,21 +713,26 @@ size_t arm_smmu_get_viommu_size(struct device *dev, unsigned int type)
 		if (!test_and_set_bit(ARM_VSMMU_NOT_COHERENT,
 				      &smmu->vsmmu_refusals))
 			dev_notice(smmu->dev,
-				   "no vSMMU for VMs: neither has the SMMU S2FWB (IDR3.FWB), nor does the firmware set CANWBS in the IORT for the root complex of %s\n",
+				   "nested translation unavailable: the SMMU has no S2FWB, and the IORT does not set CANWBS for the root complex of %s\n",
 				   dev_name(dev));
 		return 0;
 	}
-	return sizeof(struct arm_vsmmu);
+	if (type == IOMMU_VIOMMU_TYPE_TEGRA241_CMDQV)
+		return arm_vcmdqv_size(smmu);
+	return VIOMMU_STRUCT_SIZE(struct arm_vsmmu, core);
 }
 EXPORT_SYMBOL_IF_KUNIT(arm_smmu_get_viommu_size);
 
 /**
  * arm_vsmmu_init - iommu_ops::viommu_init
- * @viommu: In a struct arm_vsmmu, zeroed
+ * @viommu: The member of a struct of arm_smmu_get_viommu_size() bytes that is
+ *          otherwise zeroed
  * @parent: The nesting parent
- * @user_data: Must be NULL: there is none for this type
+ * @user_data: A struct iommu_viommu_tegra241_cmdqv for a vSMMU with a CMDQV, and
+ *             NULL for any other
  *
- * Return: 0, -EINVAL if the SMMU cannot use @parent, -EOPNOTSUPP for data.
+ * Return: 0, -EINVAL if the SMMU cannot use @parent, -EOPNOTSUPP for data that
+ * the type does not have, or an error of arm_vcmdqv_init().
  */
 int arm_vsmmu_init(struct iommufd_viommu *viommu, struct iommu_domain *parent,
 		   const struct iommu_user_data *user_data)
@@ -650,14 +742,20 @@ int arm_vsmmu_init(struct iommufd_viommu *viommu, struct iommu_domain *parent,
 		container_of(viommu->iommu_dev, struct arm_smmu_device, iommu);
 	struct arm_smmu_domain *s2_parent = to_smmu_domain(parent);
 
-	if (user_data)
+	if (user_data && viommu->type != IOMMU_VIOMMU_TYPE_TEGRA241_CMDQV)
+		return -EOPNOTSUPP;
+	/* arm_vsmmu_run_block() does not sync after each command */
+	if (WARN_ON_ONCE(smmu->options & ARM_SMMU_OPT_CMDQ_FORCE_SYNC))
 		return -EOPNOTSUPP;
 	if (!arm_smmu_s2_compatible(s2_parent, smmu))
 		return -EINVAL;
 
 	vsmmu->smmu = smmu;
 	vsmmu->s2_parent = s2_parent;
+	mutex_init(&vsmmu->long_calls);
 	arm_vsmmu_cmd_rules_init(&vsmmu->rules, smmu);
+	if (viommu->type == IOMMU_VIOMMU_TYPE_TEGRA241_CMDQV)
+		return arm_vcmdqv_init(vsmmu, user_data);
 	viommu->ops = &arm_vsmmu_ops;
 	return 0;
 }

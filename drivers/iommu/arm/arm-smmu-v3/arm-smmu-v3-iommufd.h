@@ -1,47 +1,47 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Nested translation: what a VM has of an SMMUv3.
+ * Nested translation: vSMMUs and the STEs of their guests.
  */
 #ifndef _ARM_SMMU_V3_IOMMUFD_H
 #define _ARM_SMMU_V3_IOMMUFD_H
 
+#include <linux/io-pgtable.h>
 #include <linux/iommu.h>
 #include <linux/iommufd.h>
+#include <linux/mutex.h>
 #include <linux/rcupdate.h>
 #include <uapi/linux/iommufd.h>
 
 #include "arm-smmu-v3.h"
+#include "arm-smmu-v3-s2.h"
 
 #ifdef CONFIG_ARM_SMMU_V3_IOMMUFD
-/* Kinds of commands that a guest may send, and the default: none of them */
-enum arm_vsmmu_cmd_kind {
-	ARM_VSMMU_CMD_NONE,
-	ARM_VSMMU_CMD_CFGI_CD,
-	ARM_VSMMU_CMD_CFGI_CD_ALL,
-	ARM_VSMMU_CMD_ATC_INV,
-	/* From here on those that go by the VMID, above by the StreamID */
-	ARM_VSMMU_CMD_TLBI,
-	ARM_VSMMU_CMD_TLBI_NH_ALL = ARM_VSMMU_CMD_TLBI,
-	ARM_VSMMU_CMD_TLBI_NH_ASID,
-	ARM_VSMMU_CMD_TLBI_NH_VA,
-	ARM_VSMMU_CMD_TLBI_NH_VAA,
-	ARM_VSMMU_CMD_TLBI_NSNH_ALL,
-	ARM_VSMMU_CMD_KINDS,
+/* Kinds of commands that a guest may send, and 0 for all others */
+#define ARM_VSMMU_MAX_KINDS		16
+
+/**
+ * struct arm_vsmmu_cmd_match - A set of commands, by the bits that are fixed
+ * @fixed_0: The bits of word 0 that must be as in @value_0
+ * @value_0: Their value. With a bit that is not in @fixed_0, the set is empty
+ * @fixed_1: The bits of word 1 that must be 0
+ */
+struct arm_vsmmu_cmd_match {
+	u64 fixed_0;
+	u64 value_0;
+	u64 fixed_1;
 };
 
 /**
- * struct arm_vsmmu_cmd_rules - Which bits of a guest's commands are allowed
- * @allow: Per kind the bits of both words, 0 where the kind is not allowed.
- *         They include those of the opcode
- * @simple: Those of them with which a command needs no further check. There is
- *          no opcode of 0, so nothing is simple for a kind that has 0 here
+ * struct arm_vsmmu_cmd_rules - The commands that guests of an SMMU may send
+ * @kinds: The kind of a command by its opcode, 0 if it is illegal
+ * @allow: The commands in which only bits that may be set are set, by kind
+ * @fast: The commands that need no other check, by kind
  * @ds: The SMMU has 52-bit addresses with 4K and 16K granules (IDR5.DS)
  */
 struct arm_vsmmu_cmd_rules {
-	struct arm_vsmmu_cmd_mask {
-		u64 word_0;
-		u64 word_1;
-	} allow[ARM_VSMMU_CMD_KINDS], simple[ARM_VSMMU_CMD_KINDS];
+	u8 kinds[256];
+	struct arm_vsmmu_cmd_match allow[ARM_VSMMU_MAX_KINDS];
+	struct arm_vsmmu_cmd_match fast[ARM_VSMMU_MAX_KINDS];
 	bool ds;
 };
 
@@ -50,24 +50,32 @@ struct arm_vsmmu_cmd_rules {
  * @core: The object of iommufd
  * @smmu: The SMMU
  * @s2_parent: The stage 2, held by @core
- * @tag: The VMID, NULL while no master is attached through the vSMMU with an STE
- *       other than abort. Written under arm_smmu_asid_lock, read under RCU
- * @rules: What its commands are checked against
+ * @s2_owner: Its tag, for as long as an STE of the guest other than abort is in
+ *            use
+ * @overflows: arm_smmu_device::vsmmu_overflows at the last overflow that was
+ *             reported to the VM. Locked by arm_smmu_device::streams_mutex
+ * @rules: The commands that the guest may send
+ * @long_calls: Held while several blocks of commands are issued, so that the
+ *              queue has the commands of one long call at most
  */
 struct arm_vsmmu {
 	struct iommufd_viommu core;
 	struct arm_smmu_device *smmu;
 	struct arm_smmu_domain *s2_parent;
-	struct arm_smmu_s2_tag __rcu *tag;
+	struct arm_smmu_s2_owner s2_owner;
+	u64 overflows;
 	struct arm_vsmmu_cmd_rules rules;
+	/* Protects no data, but serialises long calls */
+	struct mutex long_calls;
 };
 
 /**
  * struct arm_smmu_nested_domain - A guest's STE
  * @domain: The domain
- * @vsmmu: The VM's SMMU, held by the HWPT of the domain
- * @ste: Words 0 and 1 of the STE, validated. V == 0 was made a Config of abort
- * @bad_ste: V was 0
+ * @vsmmu: The vSMMU, held by the HWPT of the domain
+ * @ste: Words 0 and 1 of the STE, as the guest wrote them. With V == 1 only
+ *       bits that a guest may set are set
+ * @bad_ste: The STE is invalid or ILLEGAL, and all DMA is aborted
  */
 struct arm_smmu_nested_domain {
 	struct iommu_domain domain;
@@ -85,15 +93,9 @@ to_smmu_nested_domain(struct iommu_domain *domain)
 static inline unsigned int
 arm_smmu_nested_cfg(const struct arm_smmu_nested_domain *nested)
 {
+	if (nested->bad_ste)
+		return STRTAB_STE_0_CFG_ABORT;
 	return FIELD_GET(STRTAB_STE_0_CFG, le64_to_cpu(nested->ste[0]));
-}
-
-static inline struct arm_vsmmu *
-arm_smmu_nested_vsmmu(struct iommu_domain *domain)
-{
-	if (!domain || domain->type != IOMMU_DOMAIN_NESTED)
-		return NULL;
-	return to_smmu_nested_domain(domain)->vsmmu;
 }
 
 static inline struct arm_smmu_domain *
@@ -102,77 +104,48 @@ arm_smmu_nested_parent(struct iommu_domain *domain)
 	return to_smmu_nested_domain(domain)->vsmmu->s2_parent;
 }
 
-static inline bool arm_smmu_nested_uses_s2(struct iommu_domain *domain)
-{
-	return arm_smmu_nested_cfg(to_smmu_nested_domain(domain)) !=
-	       STRTAB_STE_0_CFG_ABORT;
-}
-
-static inline struct arm_smmu_s2_tag *arm_vsmmu_get_tag(struct arm_vsmmu *vsmmu)
-{
-	return rcu_dereference_protected(vsmmu->tag,
-					 lockdep_is_held(&arm_smmu_asid_lock));
-}
-
-static inline void arm_vsmmu_set_tag(struct arm_vsmmu *vsmmu,
-				     struct arm_smmu_s2_tag *tag)
-{
-	rcu_assign_pointer(vsmmu->tag, tag);
-}
+/* Reasons to refuse a vSMMU, bits of arm_smmu_device::vsmmu_refusals */
+enum arm_vsmmu_refusal {
+	ARM_VSMMU_NO_NESTING,
+	ARM_VSMMU_NOT_COHERENT,
+	ARM_VSMMU_NO_CPU_FWB,
+};
 
 bool arm_smmu_can_nest(struct arm_smmu_device *smmu);
 void *arm_smmu_hw_info(struct device *dev, u32 *length, u32 *type);
 size_t arm_smmu_get_viommu_size(struct device *dev, unsigned int type);
 int arm_vsmmu_init(struct iommufd_viommu *viommu, struct iommu_domain *parent,
 		   const struct iommu_user_data *user_data);
+struct iommu_domain *
+arm_vsmmu_alloc_domain_nested(struct iommufd_viommu *viommu, u32 flags,
+			      const struct iommu_user_data *user_data);
+size_t arm_vsmmu_vevent_size(struct iommufd_viommu *viommu, unsigned int type);
+int arm_vsmmu_vdevice_init(struct iommufd_vdevice *vdev);
+void arm_vsmmu_vdevice_destroy(struct iommufd_vdevice *vdev);
 
 bool arm_vsmmu_handle_evt(struct arm_smmu_device *smmu, u64 *evt);
 void arm_vsmmu_lost_evts(struct arm_smmu_device *smmu);
-void arm_vsmmu_note_owner(struct arm_smmu_master *master);
+void arm_vsmmu_update_event_owner(struct arm_smmu_master *master);
 struct ratelimit_state *arm_vsmmu_evt_ratelimit(struct arm_smmu_device *smmu,
 						const u64 *evt);
-
-void arm_vsmmu_start_ats(struct arm_smmu_master *master);
-void arm_vsmmu_stop_ats(struct arm_smmu_master *master);
 
 void arm_vsmmu_cmd_rules_init(struct arm_vsmmu_cmd_rules *rules,
 			      struct arm_smmu_device *smmu);
 int arm_vsmmu_cache_invalidate(struct iommufd_viommu *viommu,
 			       struct iommu_user_data_array *array);
-int arm_smmu_nested_check_ste(__le64 ste[2]);
+int arm_smmu_nested_check_ste(const __le64 ste[2]);
+bool arm_smmu_nested_bad_ste(struct arm_smmu_device *smmu,
+			     const __le64 ste[2]);
 void arm_smmu_make_nested_ste(struct arm_smmu_ste *target,
 			      struct arm_smmu_master *master,
 			      struct arm_smmu_nested_domain *nested,
 			      const struct arm_smmu_s2_tag *tag,
 			      bool ats_enabled);
 #else
-struct arm_vsmmu;
-
-static inline struct arm_vsmmu *
-arm_smmu_nested_vsmmu(struct iommu_domain *domain)
-{
-	return NULL;
-}
-
 static inline struct arm_smmu_domain *
 arm_smmu_nested_parent(struct iommu_domain *domain)
 {
 	return NULL;
-}
-
-static inline bool arm_smmu_nested_uses_s2(struct iommu_domain *domain)
-{
-	return false;
-}
-
-static inline struct arm_smmu_s2_tag *arm_vsmmu_get_tag(struct arm_vsmmu *vsmmu)
-{
-	return NULL;
-}
-
-static inline void arm_vsmmu_set_tag(struct arm_vsmmu *vsmmu,
-				     struct arm_smmu_s2_tag *tag)
-{
 }
 
 static inline bool arm_smmu_can_nest(struct arm_smmu_device *smmu)
@@ -189,7 +162,7 @@ static inline void arm_vsmmu_lost_evts(struct arm_smmu_device *smmu)
 {
 }
 
-static inline void arm_vsmmu_note_owner(struct arm_smmu_master *master)
+static inline void arm_vsmmu_update_event_owner(struct arm_smmu_master *master)
 {
 }
 
@@ -199,25 +172,23 @@ arm_vsmmu_evt_ratelimit(struct arm_smmu_device *smmu, const u64 *evt)
 	return NULL;
 }
 
-static inline void arm_vsmmu_start_ats(struct arm_smmu_master *master)
-{
-}
-
-static inline void arm_vsmmu_stop_ats(struct arm_smmu_master *master)
-{
-}
-
 #define arm_smmu_hw_info NULL
 #define arm_smmu_get_viommu_size NULL
 #define arm_vsmmu_init NULL
 #endif /* CONFIG_ARM_SMMU_V3_IOMMUFD */
 
-/* Does an STE for the domain have a VMID and a stage 2? */
-static inline bool arm_smmu_domain_uses_s2(struct iommu_domain *domain)
+/*
+ * Is DMA coherent with any memory attributes of stage 1? S2FWB does not
+ * override a device that sets No Snoop. VFIO prevents this if there is no
+ * CANWBS.
+ */
+static inline bool arm_smmu_is_coherent(struct arm_smmu_master *master,
+					struct arm_smmu_domain *smmu_domain)
 {
-	if (domain->type == IOMMU_DOMAIN_NESTED)
-		return arm_smmu_nested_uses_s2(domain);
-	return (domain->type & __IOMMU_DOMAIN_PAGING) &&
-	       to_smmu_domain(domain)->stage == ARM_SMMU_DOMAIN_S2;
+	const struct io_pgtable_cfg *cfg =
+		&io_pgtable_ops_to_pgtable(smmu_domain->pgtbl_ops)->cfg;
+
+	return arm_smmu_master_canwbs(master) ||
+	       cfg->quirks & IO_PGTABLE_QUIRK_ARM_S2FWB;
 }
 #endif

@@ -1,34 +1,117 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * I/O page faults of what is attached to a RID.
+ * I/O page faults of the domain that is attached to a RID.
  *
- * A transaction that faults may stall until somebody has answered the event. A
- * domain that has somebody for that, with an iopf_handler, makes its master a
- * producer of the fault queue for the time it is attached. For all others a
- * stall is an accident, or was left over by a domain that is gone: it holds
- * resources of the SMMU, so it is terminated at once.
+ * A transaction that faults may stall until the event is answered. While a
+ * domain with an iopf_handler is attached, its master is a producer of the
+ * fault queue. With any other domain a stall is an accident, or is left over
+ * from an earlier domain. It holds resources of the SMMU, so it is terminated
+ * at once.
  *
- * A fault finds its handler by way of the attach handle, which the core frees
+ * A fault finds its handler through the attach handle, which the core frees
  * right after the detach, while events of the old STE may still be in the event
- * queue. So arm_smmu_master::iopf_rid is what admits stalls. It is cleared under
- * streams_mutex, under which they are reported, before the detach returns: from
- * then on nobody uses the handle. Where the next domain handles stalls, too, they
- * go on, and who frees the old handle waits for them: iopf_report_flush().
+ * queue. Therefore stalls are accepted only while arm_smmu_master::iopf_rid is
+ * set:
+ *
+ *  - It is set only after earlier events have been handled, by
+ *    arm_smmu_iopf_drain().
+ *  - It is cleared before the detach returns, under streams_mutex, under which
+ *    stalls are reported: nobody uses the handle afterwards.
+ *  - It stays set if the next domain handles stalls as well. The core then
+ *    waits for reports in iopf_report_flush() before it frees the old handle.
+ *
+ * The same holds for a PASID that user space has attached: its CD takes the place
+ * of the STE, and arm_smmu_master::iopf_pasids the place of iopf_rid.
  */
 #include <linux/iommu.h>
+#include <linux/iopoll.h>
 
 #include "arm-smmu-v3.h"
 
+/* A full queue takes a fraction of this, even with each event in the log */
+#define ARM_SMMU_EVTQ_FLUSH_US		(10 * USEC_PER_SEC)
+
+/* Number of events that the SMMU has written and the thread has not handled */
+static u32 arm_smmu_evtq_pending(struct arm_smmu_device *smmu,
+				 unsigned long *handled)
+{
+	struct arm_smmu_queue *q = &smmu->evtq.q;
+	u32 mask = (2U << q->llq.max_n_shift) - 1;
+	u32 prod = readl(q->prod_reg);
+	u32 pending;
+
+	/*
+	 * The queue started at 0, so this is the thread's index, with the wrap
+	 * bit. It may have passed the value read from PROD. The difference is
+	 * then larger than a full queue plus the event in progress, and all
+	 * events before PROD have been handled.
+	 */
+	*handled = smp_load_acquire(&smmu->evtq.handled);
+	pending = (prod - (u32)*handled) & mask;
+	return pending > (1U << q->llq.max_n_shift) + 1 ? 0 : pending;
+}
+
 /**
- * arm_smmu_iopf_attach - Be ready for page faults of a domain
- * @master: The master
- * @domain: What will be attached to the RID of @master
+ * arm_smmu_evtq_flush - Wait until the current events have been handled
+ * @smmu: The SMMU
  *
- * To be followed by arm_smmu_iopf_settle(), also if the attach fails.
+ * An event has only a StreamID, and the receiver is looked up when the event is
+ * handled. So before the events of a device get another receiver, its earlier
+ * events must have left the queue. Later events are not waited for, as another
+ * device may send them without end.
+ *
+ * Context: May sleep. The caller must not hold a lock that the handling of an
+ * event takes, such as streams_mutex, nor arm_smmu_asid_lock, for which others
+ * would have to wait.
+ * Return: 0, -ETIMEDOUT if the queue is not read.
+ */
+int arm_smmu_evtq_flush(struct arm_smmu_device *smmu)
+{
+	unsigned long handled, target;
+	u32 pending;
+
+	/* Without an interrupt no event is handled at all */
+	if (!smmu->evtq.q.irq && !smmu->combined_irq)
+		return 0;
+
+	pending = arm_smmu_evtq_pending(smmu, &handled);
+	target = handled + pending;
+	return read_poll_timeout(arm_smmu_evtq_pending, pending,
+				 !pending || (long)(handled - target) >= 0, 20,
+				 ARM_SMMU_EVTQ_FLUSH_US, false, smmu, &handled);
+}
+
+/**
+ * arm_smmu_iopf_drain - Terminate the stalls of earlier domains
+ * @master: The master
+ * @domain: The domain that will be attached to the RID of @master
+ *
+ * To be called before arm_smmu_iopf_attach(), which must not wait. After this
+ * call each stall in the event queue is assumed to belong to @domain, so
+ * earlier stalls must have been terminated.
+ *
+ * Context: May sleep. The caller holds the mutex of the group, under which
+ * alone arm_smmu_master::iopf_rid changes.
+ * Return: 0, -ETIMEDOUT if the event queue is not read.
+ */
+int arm_smmu_iopf_drain(struct arm_smmu_master *master,
+			struct iommu_domain *domain)
+{
+	if (!domain->iopf_handler || master->iopf_rid || !master->stall_enabled)
+		return 0;
+	return arm_smmu_evtq_flush(master->smmu);
+}
+
+/**
+ * arm_smmu_iopf_attach - Prepare for the page faults of a domain
+ * @master: The master
+ * @domain: The domain that will be attached to the RID of @master
+ *
+ * Must be followed by arm_smmu_iopf_detach_done(), even if the attach fails.
  *
  * Context: The caller holds arm_smmu_asid_lock.
- * Return: 0, also if there is nothing to be ready for; -EOPNOTSUPP if @master
- * stalls, but not in a way that can be handled; -EBUSY if SVA is enabled.
+ * Return: 0, also if @domain or @master has no page faults; -EOPNOTSUPP if the
+ * stalls of @master cannot be handled; -EBUSY if SVA is enabled.
  */
 int arm_smmu_iopf_attach(struct arm_smmu_master *master,
 			 struct iommu_domain *domain)
@@ -45,9 +128,11 @@ int arm_smmu_iopf_attach(struct arm_smmu_master *master,
 	if (!smmu->evtq.iopf || !arm_smmu_master_iopf_supported(master))
 		return -EOPNOTSUPP;
 
-	ret = iopf_queue_add_device(smmu->evtq.iopf, master->dev);
-	if (ret)
-		return ret;
+	if (!master->iopf_pasids) {
+		ret = iopf_queue_add_device(smmu->evtq.iopf, master->dev);
+		if (ret)
+			return ret;
+	}
 
 	mutex_lock(&smmu->streams_mutex);
 	master->iopf_rid = true;
@@ -56,16 +141,17 @@ int arm_smmu_iopf_attach(struct arm_smmu_master *master,
 }
 
 /**
- * arm_smmu_iopf_settle - Be done with page faults that nobody handles any more
+ * arm_smmu_iopf_detach_done - Stop page faults that have no handler any more
  * @master: The master
- * @domain: What is attached to the RID of @master now, NULL if nothing ever was
+ * @domain: The domain that is attached to the RID of @master now, NULL before
+ *          the first attach
  *
  * The STE of @domain must have been installed and synced.
  *
  * Context: The caller holds arm_smmu_asid_lock.
  */
-void arm_smmu_iopf_settle(struct arm_smmu_master *master,
-			  struct iommu_domain *domain)
+void arm_smmu_iopf_detach_done(struct arm_smmu_master *master,
+			       struct iommu_domain *domain)
 {
 	struct arm_smmu_device *smmu = master->smmu;
 
@@ -78,7 +164,75 @@ void arm_smmu_iopf_settle(struct arm_smmu_master *master,
 	master->iopf_rid = false;
 	mutex_unlock(&smmu->streams_mutex);
 
-	iopf_queue_remove_device(smmu->evtq.iopf, master->dev);
+	if (!master->iopf_pasids)
+		iopf_queue_remove_device(smmu->evtq.iopf, master->dev);
+}
+
+/**
+ * arm_smmu_iopf_attach_pasid - Be ready for page faults of the domain of a PASID
+ * @master: The master
+ * @domain: The domain that will be attached to a PASID of @master. It must not be
+ *          of SVA, whose users enable page faults themselves
+ *
+ * To be followed by arm_smmu_iopf_detach_pasid() when @domain is not attached to
+ * the PASID any more, or the attach fails.
+ *
+ * Context: May sleep. The caller holds the mutex of the group, under which alone
+ * arm_smmu_master::iopf_pasids changes, and not arm_smmu_asid_lock.
+ * Return: as arm_smmu_iopf_attach(), or -ETIMEDOUT if the event queue is not read.
+ */
+int arm_smmu_iopf_attach_pasid(struct arm_smmu_master *master,
+			       struct iommu_domain *domain)
+{
+	struct arm_smmu_device *smmu = master->smmu;
+	int ret;
+
+	if (!domain->iopf_handler || !master->stall_enabled)
+		return 0;
+	if (!smmu->evtq.iopf || !arm_smmu_master_iopf_supported(master))
+		return -EOPNOTSUPP;
+
+	/* Events that are in the queue already do not belong to @domain */
+	ret = arm_smmu_evtq_flush(smmu);
+	if (ret)
+		return ret;
+
+	if (!master->iopf_rid && !master->iopf_pasids) {
+		ret = iopf_queue_add_device(smmu->evtq.iopf, master->dev);
+		if (ret)
+			return ret;
+	}
+
+	mutex_lock(&smmu->streams_mutex);
+	master->iopf_pasids++;
+	mutex_unlock(&smmu->streams_mutex);
+	return 0;
+}
+
+/**
+ * arm_smmu_iopf_detach_pasid - Be done with page faults of the domain of a PASID
+ * @master: The master
+ * @domain: The domain that is not attached to the PASID any more, or NULL
+ *
+ * The CD must have been changed and synced.
+ *
+ * Context: As for arm_smmu_iopf_attach_pasid().
+ */
+void arm_smmu_iopf_detach_pasid(struct arm_smmu_master *master,
+				struct iommu_domain *domain)
+{
+	struct arm_smmu_device *smmu = master->smmu;
+
+	if (!domain || domain->type == IOMMU_DOMAIN_SVA ||
+	    !domain->iopf_handler || !master->iopf_pasids)
+		return;
+
+	mutex_lock(&smmu->streams_mutex);
+	master->iopf_pasids--;
+	mutex_unlock(&smmu->streams_mutex);
+
+	if (!master->iopf_rid && !master->iopf_pasids)
+		iopf_queue_remove_device(smmu->evtq.iopf, master->dev);
 }
 
 static bool arm_smmu_iopf_handled(struct arm_smmu_master *master,
@@ -86,18 +240,19 @@ static bool arm_smmu_iopf_handled(struct arm_smmu_master *master,
 {
 	if (master->sva_enabled && master->iopf_enabled)
 		return true;
-	/* Who has stage 1 can do nothing about stage 2 */
-	return master->iopf_rid && !(evt[1] & EVTQ_1_S2);
+	/* The owner of stage 1 cannot resolve a fault of stage 2 */
+	return (master->iopf_rid || master->iopf_pasids) &&
+	       !(evt[1] & EVTQ_1_S2);
 }
 
 /**
- * arm_smmu_iopf_terminate - Terminate a stall that nobody will answer
+ * arm_smmu_iopf_terminate - Terminate a stall that has no handler
  * @smmu: The SMMU
- * @master: The master that it is of, NULL if there is none
+ * @master: The master of the StreamID, NULL if there is none
  * @evt: The event record, in the order of the CPU
  *
  * Context: The thread of the event queue. The caller holds streams_mutex.
- * Return: false if there is somebody, and the stall is to be reported.
+ * Return: false if the stall has a handler, and must be reported.
  */
 bool arm_smmu_iopf_terminate(struct arm_smmu_device *smmu,
 			     struct arm_smmu_master *master, const u64 *evt)
@@ -113,7 +268,7 @@ bool arm_smmu_iopf_terminate(struct arm_smmu_device *smmu,
 
 	if (master && arm_smmu_iopf_handled(master, evt))
 		return false;
-	/* As in arm_smmu_page_response(): a CMD_SYNC would add nothing */
+	/* No CMD_SYNC is needed, as in arm_smmu_page_response() */
 	arm_smmu_cmdq_issue_cmdlist(smmu, &smmu->cmdq, cmd, 1, false);
 	return true;
 }
