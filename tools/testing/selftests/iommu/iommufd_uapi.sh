@@ -3,10 +3,10 @@
 #
 # include/uapi/linux/iommufd.h as the compilers of user space see it: alone in C
 # and C++ with all warnings, and its numbers, with iommufd_uapi.c, for both word
-# sizes. TAP. Nothing is run, so CC and CXX may be of any architecture.
+# sizes. Prints TAP. Only compiles, so CC and CXX may be of any architecture.
 #
-# To be run where the kernel is built. HEADERS is a directory with the kernel's
-# headers as "make headers" leaves them.
+# Run this on the machine that builds the kernel. HEADERS is the directory of the
+# kernel's headers that "make headers" creates.
 here=$(cd "$(dirname "$0")" && pwd)
 HEADERS=${HEADERS:-$here/../../../../usr/include}
 CC=${CC:-cc}
@@ -26,7 +26,7 @@ if ! echo 'int main(void) { return 0; }' | $CC -x c -o "$tmp/a" - 2>/dev/null; t
 	exit 4
 fi
 
-# result STATUS TEXT: what $tmp/log is about
+# result STATUS TEXT: print a result, with $tmp/log if it failed
 result() {
 	n=$((n + 1))
 	if [ "$1" = 0 ]; then
@@ -38,29 +38,35 @@ result() {
 	fi
 }
 
-# Only this header is to blame, not those that it includes
+# Only this header must be clean, not the headers that it includes
 mkdir -p "$tmp/include/linux"
 cp "$HEADERS/linux/iommufd.h" "$tmp/include/linux"
 include=(-I"$tmp/include" -isystem "$HEADERS")
 
-# alone COMPILER OPTION...: the header and nothing else
-alone() {
-	local text="the header alone: $*" cc=$1 lang=c
-
-	shift
+# compiles OPTION...: whether $cc takes these options. Sets $lang, or skips $text
+compiles() {
+	lang=c
 	[ "$cc" = "$CC" ] || lang=c++
 	if ! echo 'int a;' | $cc "$@" -x $lang -c -o "$tmp/a.o" - 2>/dev/null; then
 		n=$((n + 1))
 		echo "ok $n - $text # SKIP the compiler cannot"
-		return
+		return 1
 	fi
+}
+
+# alone COMPILER OPTION...: the header and nothing else
+alone() {
+	local text="the header alone: $*" cc=$1 lang
+
+	shift
+	compiles "$@" || return 0
 	printf '#include <linux/iommufd.h>\n#include <linux/iommufd.h>\n' |
 		$cc "$@" -Wall -Wextra -Werror "${include[@]}" -x $lang -c \
 			-o "$tmp/a.o" - >"$tmp/log" 2>&1
 	result $? "$text"
 }
 
-# As the kernel itself asks for. The unnamed union is of C11
+# The standards that the kernel requires of its uAPI. The unnamed union is C11
 alone "$CC" -std=c90 -Wdeclaration-after-statement
 alone "$CC" -std=c99
 alone "$CC" -std=c11 -pedantic
@@ -69,18 +75,13 @@ alone "$CXX" -std=c++98
 alone "$CXX" -std=c++11 -pedantic
 alone "$CXX" -std=c++11 -pedantic -m32
 
-# numbers COMPILER OPTION...: the whole table
+# numbers COMPILER OPTION...: compile the whole table
 numbers() {
-	local text="all numbers: $*" cc=$1 lang=c
+	local text="all numbers: $*" cc=$1 lang
 
 	shift
-	[ "$cc" = "$CC" ] || lang=c++
-	if ! echo 'int a;' | $cc "$@" -x $lang -c -o "$tmp/a.o" - 2>/dev/null; then
-		n=$((n + 1))
-		echo "ok $n - $text # SKIP the compiler cannot"
-		return
-	fi
-	# The compiler knows them also where there is no C library to link with
+	compiles "$@" || return 0
+	# This works without a C library to link with
 	$cc "$@" -Wall "${include[@]}" -DCOMPILE_ONLY -x $lang -c \
 		-o "$tmp/a.o" "$here/iommufd_uapi.c" >"$tmp/log" 2>&1
 	result $? "$text"
@@ -91,13 +92,13 @@ numbers "$CXX"
 numbers "$CC" -m32
 numbers "$CXX" -m32
 
-# Every name of the header stands in the table
+# Every name of the header must be in the table
 perl -0777 -pe 's,/\*.*?\*/,,gs' "$HEADERS/linux/iommufd.h" |
 	grep -v -e '^#define IOMMUFD_TYPE' -e '_CMD_BASE = 0x80,$' |
 	awk '
 	/^struct / { struct = $2; next }
 	/^(};?|enum.*)$/ { struct = "" }
-	struct && match($0, /[a-z_]+(\[[0-9]+\])?;/) {
+	struct && match($0, /[a-z_][a-z0-9_]*(\[[0-9]+\])?;/) {
 		field = substr($0, RSTART, RLENGTH)
 		sub(/[[;].*/, "", field)
 		print struct ", " field

@@ -1,17 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What the calls of a VMM with an accelerated SMMUv3 cost, in instructions
+ * The cost of the calls of a VMM with an accelerated SMMUv3, in instructions
  *
- * For a host that is emulated with -icount shift=0: there an instruction takes
- * one nanosecond of the generic timer, whatever the machine that emulates is and
- * whatever else it does. So two runs differ by no more than what the kernel did
- * otherwise meanwhile, and the least of some runs is the cost of the call.
+ * This is for a host that is emulated with -icount shift=0: there an instruction
+ * takes a nanosecond of the generic timer, and the machine that emulates has no
+ * influence. So runs differ only by other work of the kernel, and the minimum of
+ * some runs is the cost of the call. On any other machine, the unit is nanoseconds.
  *
- * Each line is
+ * The output is TAP with lines of
  *
  *	bench NAME INSTRUCTIONS
- *
- * and at the end what a TAP reader wants. On any other machine it is nanoseconds.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,6 +21,8 @@
 #include "smmuv3_guest.h"
 
 #define RUNS		12
+/* Buffers to map: only some of them are contiguous in physical memory */
+#define MAP_RUNS	40
 #define VSID		0x1234
 #define MANY		4096
 #define MAP_IPA		0x40000000ULL
@@ -56,7 +56,10 @@ static inline uint64_t now(void)
 	return t;
 }
 
-/* One call with nothing of ours between the two looks at the timer */
+/*
+ * A single call, with no other code of ours between the two readings of the
+ * timer
+ */
 static uint64_t timed_ioctl(int fd, unsigned long nr, void *arg)
 {
 	uint64_t before = now();
@@ -148,21 +151,21 @@ static void bench_hwpt_alloc(__u32 viommu_id, __u64 cd)
 		};
 
 		least_of(&l, timed_ioctl(g.fd, IOMMU_HWPT_ALLOC, &arg));
-		must("destroy", iommufd_destroy(g.fd, arg.out_hwpt_id));
+		must("destroy", destroy(g.fd, arg.out_hwpt_id));
 	}
 	report(&l);
 }
 
 /*
- * 4K pages. What it costs depends on how many of them follow each other in
- * physical memory, so the least is looked for among several buffers.
+ * 4K pages. The cost depends on how many of them are contiguous in physical
+ * memory, so take the minimum over several buffers.
  */
 static void bench_map(void)
 {
 	struct least map = { .name = "map_1m" }, unmap = { .name = "unmap_1m" };
 	unsigned int i;
 
-	for (i = 0; i != RUNS; i++) {
+	for (i = 0; i != MAP_RUNS; i++) {
 		void *mem = mmap(NULL, MAP_SIZE, PROT_READ | PROT_WRITE,
 				 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 		struct iommu_ioas_map arg = {
@@ -185,7 +188,7 @@ static void bench_map(void)
 		if (mem == MAP_FAILED)
 			bail("mmap", -1);
 		madvise(mem, MAP_SIZE, MADV_NOHUGEPAGE);
-		/* Kept, so that the next one is another */
+		/* Keep the buffer, so that the next buffer is another */
 		memset(mem, i + 1, MAP_SIZE);
 		least_of(&map, timed_ioctl(g.fd, IOMMU_IOAS_MAP, &arg));
 		least_of(&unmap, timed_ioctl(g.fd, IOMMU_IOAS_UNMAP, &undo));

@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A VMM of the least size, for Documentation/userspace-api/smmuv3-nesting.rst.
+ * The smallest VMM, for Documentation/userspace-api/smmuv3-nesting.rst.
  *
  * It gives "its guest" an SMMUv3 that runs on the hardware, and plays the guest
- * as well: the guest's memory is an array, its CD and stage-1 tables are in it.
- * The device does DMA through both stages, and what arrives where is compared.
+ * as well: the guest's memory is an array with its CD and stage-1 tables. The
+ * device does DMA through both stages, and the VMM checks where the bytes arrive.
  *
- *   smmuv3_example BDF	the address of an edu device (1234:11e8, QEMU has it)
- *			that is bound to vfio-pci and alone in its IOMMU group
+ *   smmuv3_example BDF [queue]
  *
- * Prints TAP, and ends with 0 only if everything went as it should.
+ * BDF is the address of an edu device (1234:11e8, in QEMU) that is bound to
+ * vfio-pci and alone in its IOMMU group. With "queue", a second guest has a
+ * command queue of its own, for which the kernel needs arm_smmu_v3.soft_cmdqv=1.
+ *
+ * Prints TAP, and exits with 0 only if all steps have succeeded.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -27,17 +30,26 @@
 #include <linux/pci_regs.h>
 #include <linux/vfio.h>
 
-/* The guest's memory: 16 pages, and what it uses them for */
+/* The guest's memory: 16 pages, and their use */
 #define PAGE		4096
 #define IPA(page)	(0x40000000ULL + (page) * PAGE)
-enum { CD, LEVEL1, LEVEL2, LEVEL3, SOURCE, FIRST, SECOND, PAGES = 16 };
+enum { CD, LEVEL1, LEVEL2, LEVEL3, SOURCE, FIRST, SECOND, QUEUE, PAGES = 16 };
 
 #define ASID		7
-#define VSID		0x0108		/* the guest's name for the device */
-#define IOVA(n)		((n) * PAGE)	/* the entry of LEVEL3 is n */
+#define VSID		0x0108		/* the guest's ID of the device */
+#define IOVA(n)		((n) * PAGE)	/* entry n of LEVEL3 */
 #define IN_IOVA		IOVA(16)
 #define OUT_IOVA	IOVA(17)
 #define BAD_IOVA	IOVA(18)
+
+/* TLBI_NH_VA of a leaf. The kernel fills in the VMID */
+#define TLBI_0		(0x12 | (__u64)ASID << 48)
+#define TLBI_1		(OUT_IOVA | 1)
+#define SYNC_0		0x46ULL
+
+/* The registers of a command queue, and its size in commands */
+enum { CONS, PROD, CONFIG, STATUS, GERROR, GERRORN };
+#define CMDS		(PAGE / 16)
 
 static __u64 (*ram)[PAGE / 8];
 static __u8 *bar;
@@ -61,7 +73,7 @@ static void destroy(__u32 id, const char *what)
 	ok(!ioctl(iommufd, IOMMU_DESTROY, &cmd), what);
 }
 
-/* Another observer, the walker of the SMMU, reads what is written here */
+/* The walker of the SMMU reads this memory concurrently */
 static void guest_write(unsigned int page, unsigned int n, __u64 val)
 {
 	__atomic_store_n(&ram[page][n], htole64(val), __ATOMIC_SEQ_CST);
@@ -138,7 +150,7 @@ static __u64 reg_read(unsigned int reg)
 	return le64toh(__atomic_load_n((__u64 *)(bar + reg), __ATOMIC_SEQ_CST));
 }
 
-/* A DMA of one page between address @iova and the device's own buffer */
+/* A DMA of a page between address @iova and the device's own buffer */
 static int dma(__u64 iova, int to_memory)
 {
 	int ms;
@@ -147,7 +159,7 @@ static int dma(__u64 iova, int to_memory)
 	reg_write(0x88, to_memory ? iova : 0x40000);
 	reg_write(0x90, PAGE);
 	reg_write(0x98, 1 | to_memory << 1);
-	/* It takes a tenth of a second. This bit is how it tells */
+	/* It takes a tenth of a second. This bit shows whether it is running */
 	for (ms = 0; reg_read(0x98) & 1 && ms != 5000; ms++)
 		usleep(1000);
 	return ms != 5000;
@@ -158,6 +170,42 @@ static int arrived(unsigned int page)
 	return !memcmp(ram[page], ram[SOURCE], PAGE);
 }
 
+/* The guest's driver of its command queue, whose registers are memory */
+static __u32 *page0;
+static __u32 prod;
+
+static void cmdq_write(unsigned int reg, __u32 val)
+{
+	__atomic_store_n(&page0[reg], htole32(val), __ATOMIC_RELEASE);
+}
+
+static __u32 cmdq_read(unsigned int reg)
+{
+	return le32toh(__atomic_load_n(&page0[reg], __ATOMIC_ACQUIRE));
+}
+
+static int cmdq_gets(unsigned int reg, __u32 val)
+{
+	int ms;
+
+	for (ms = 0; cmdq_read(reg) != val && ms != 5000; ms++)
+		usleep(1000);
+	return ms != 5000;
+}
+
+static void cmdq_put(__u32 at, __u64 word_0, __u64 word_1)
+{
+	guest_write(QUEUE, at % CMDS * 2, word_0);
+	guest_write(QUEUE, at % CMDS * 2 + 1, word_1);
+}
+
+/* The index has one bit more than needed, to distinguish full from empty */
+static void cmdq_add(__u64 word_0, __u64 word_1)
+{
+	cmdq_put(prod, word_0, word_1);
+	prod = (prod + 1) % (2 * CMDS);
+}
+
 static void attach(__u32 pt_id)
 {
 	struct vfio_device_attach_iommufd_pt cmd = {
@@ -165,6 +213,103 @@ static void attach(__u32 pt_id)
 	};
 
 	TRY(device, VFIO_DEVICE_ATTACH_IOMMUFD_PT, &cmd);
+}
+
+/*
+ * The second part: a guest with a command queue of its own. When the VMM has
+ * set it up, the guest invalidates without any exit to the VMM.
+ */
+static void second_guest(__u32 dev_id, __u32 s2_id, struct iommu_hwpt_alloc *s1)
+{
+	struct iommu_hw_info_tegra241_cmdqv cmdqv = {};
+	struct iommu_viommu_tegra241_cmdqv mem = {};
+	struct iommu_hw_info info = {
+		.size = sizeof(info), .dev_id = dev_id,
+		.flags = IOMMU_HW_INFO_FLAG_INPUT_TYPE,
+		.in_data_type = IOMMU_HW_INFO_TYPE_TEGRA241_CMDQV,
+		.data_len = sizeof(cmdqv), .data_uptr = (unsigned long)&cmdqv,
+	};
+	struct iommu_viommu_alloc viommu = {
+		.size = sizeof(viommu), .dev_id = dev_id, .hwpt_id = s2_id,
+		.type = IOMMU_VIOMMU_TYPE_TEGRA241_CMDQV,
+		.data_len = sizeof(mem), .data_uptr = (unsigned long)&mem,
+	};
+	struct iommu_vdevice_alloc vdev = {
+		.size = sizeof(vdev), .dev_id = dev_id, .virt_id = VSID,
+	};
+	struct iommu_veventq_alloc evq = {
+		.size = sizeof(evq), .veventq_depth = 1,
+		.type = IOMMU_VEVENTQ_TYPE_TEGRA241_CMDQV,
+	};
+	struct iommu_hw_queue_alloc queue = {
+		.size = sizeof(queue),
+		.type = IOMMU_HW_QUEUE_TYPE_TEGRA241_CMDQV,
+		.nesting_parent_iova = IPA(QUEUE), .length = PAGE,
+	};
+	struct {
+		struct iommufd_vevent_header header;
+		struct iommu_vevent_tegra241_cmdqv cmdqv;
+	} event;
+	struct pollfd pollfd = { .events = POLLIN };
+	__u32 bad;
+
+	/* 8. A vIOMMU with the registers of queues, which the VMM maps */
+	TRY(iommufd, IOMMU_GET_HW_INFO, &info);
+	ok(cmdqv.version == 1, "a CMDQV of version 1");
+	TRY(iommufd, IOMMU_VIOMMU_ALLOC, &viommu);
+	page0 = mmap(NULL, mem.out_vintf_mmap_length, PROT_READ | PROT_WRITE,
+		     MAP_SHARED, iommufd, mem.out_vintf_mmap_offset);
+	ok(page0 != MAP_FAILED, "page 0 mapped");
+	vdev.viommu_id = viommu.out_viommu_id;
+	TRY(iommufd, IOMMU_VDEVICE_ALLOC, &vdev);
+	evq.viommu_id = viommu.out_viommu_id;
+	TRY(iommufd, IOMMU_VEVENTQ_ALLOC, &evq);
+	s1->pt_id = viommu.out_viommu_id;
+	TRY(iommufd, IOMMU_HWPT_ALLOC, s1);
+	attach(s1->out_hwpt_id);
+
+	/* 9. The guest has written BASE, which the VMM traps, and then EN */
+	queue.viommu_id = viommu.out_viommu_id;
+	TRY(iommufd, IOMMU_HW_QUEUE_ALLOC, &queue);
+	cmdq_write(CONFIG, 1);
+	ok(cmdq_gets(STATUS, 1), "queue enabled");
+
+	/* 10. The guest changes an entry, and sends TLBI_NH_VA and CMD_SYNC */
+	memset(ram[SECOND], 0, PAGE);
+	ok(dma(OUT_IOVA, 1) && arrived(SECOND), "the device wrote");
+	memset(ram[SECOND], 0, PAGE);
+	guest_write(LEVEL3, OUT_IOVA / PAGE, pte(FIRST));
+	cmdq_add(TLBI_0, TLBI_1);
+	cmdq_add(SYNC_0, 0);
+	cmdq_write(PROD, prod);
+	ok(cmdq_gets(CONS, prod), "the queue is empty");
+	ok(dma(OUT_IOVA, 1) && arrived(FIRST) && !arrived(SECOND),
+	   "the new entry counts, the old one is forgotten");
+
+	/* 11. An error is an event, for the VMM to send an interrupt */
+	pollfd.fd = evq.out_veventq_fd;
+	ok(!poll(&pollfd, 1, 0), "no event so far");
+	bad = prod;
+	cmdq_add(0, 0);
+	cmdq_write(PROD, prod);
+	ok(poll(&pollfd, 1, 5000) == 1, "now there is");
+	ok(read(pollfd.fd, &event, sizeof(event)) == sizeof(event), "read");
+	ok(le64toh(event.cmdqv.lvcmdq_err_map[0]) == 1, "of the first queue");
+	ok(cmdq_read(CONS) == (1 << 24 | bad), "CERROR_ILL at this command");
+	/* The guest replaces the command, and acknowledges the error */
+	cmdq_put(bad, SYNC_0, 0);
+	cmdq_write(GERRORN, cmdq_read(GERROR));
+	ok(cmdq_gets(CONS, prod), "the queue is empty again");
+
+	/* 12. The reverse order */
+	attach(s2_id);
+	destroy(s1->out_hwpt_id, "nested HWPT destroyed");
+	destroy(vdev.out_vdevice_id, "vDEVICE destroyed");
+	close(pollfd.fd);
+	destroy(evq.out_veventq_id, "vEVENTQ destroyed");
+	destroy(queue.out_hw_queue_id, "HW_QUEUE destroyed");
+	ok(!munmap(page0, mem.out_vintf_mmap_length), "page 0 unmapped");
+	destroy(viommu.out_viommu_id, "vIOMMU destroyed");
 }
 
 int main(int argc, char **argv)
@@ -196,20 +341,19 @@ int main(int argc, char **argv)
 		{ htole64(1 | 5 << 1 | IPA(CD)),
 		  htole64(1 << 2 | 1 << 4 | 3 << 6) },
 	};
-	/* TLBI_NH_VA of a leaf. The VMID is for the kernel to fill in */
 	struct iommu_viommu_arm_smmuv3_invalidate tlbi = {
-		{ htole64(0x12 | (__u64)ASID << 48), htole64(OUT_IOVA | 1) },
+		{ htole64(TLBI_0), htole64(TLBI_1) },
 	};
 	struct pollfd pollfd = { .events = POLLIN };
 
 	setbuf(stdout, NULL);
 	printf("TAP version 13\n");
-	if (argc != 2) {
+	if (argc != 2 && argc != 3) {
 		printf("1..0 # SKIP needs the address of an edu device\n");
 		return 4;
 	}
 
-	/* 1. The device, and what its SMMU is */
+	/* 1. The device, and the type of its SMMU */
 	iommufd = open("/dev/iommu", O_RDWR | O_CLOEXEC);
 	ok(iommufd >= 0, "/dev/iommu");
 	device = open_vfio(argv[1]);
@@ -222,7 +366,7 @@ int main(int argc, char **argv)
 	TRY(iommufd, IOMMU_GET_HW_INFO, &info);
 	ok(info.out_data_type == IOMMU_HW_INFO_TYPE_ARM_SMMUV3, "an SMMUv3");
 
-	/* 2. Guest memory is what stage 2 translates to */
+	/* 2. Guest memory, as the target of stage 2 */
 	ram = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE,
 		   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	ok(ram != MAP_FAILED, "guest memory");
@@ -236,7 +380,7 @@ int main(int argc, char **argv)
 	s2.pt_id = ioas.out_ioas_id;
 	TRY(iommufd, IOMMU_HWPT_ALLOC, &s2);
 
-	/* 3. The guest's SMMU, its name for the device, its events */
+	/* 3. The guest's SMMU, its ID of the device, its events */
 	viommu.type = IOMMU_VIOMMU_TYPE_ARM_SMMUV3;
 	viommu.dev_id = bind.out_devid;
 	viommu.hwpt_id = s2.out_hwpt_id;
@@ -285,13 +429,15 @@ int main(int argc, char **argv)
 	   le64toh(event.smmu.evt[0]) >> 32 == VSID, "F_TRANSLATION of VSID");
 	ok(le64toh(event.smmu.evt[2]) / PAGE == BAD_IOVA / PAGE, "its address");
 
-	/* 7. The reverse order: each object holds what it was made from */
+	/* 7. The reverse order, as each object holds a reference on another */
 	attach(s2.out_hwpt_id);
 	destroy(s1.out_hwpt_id, "nested HWPT destroyed");
 	destroy(vdev.out_vdevice_id, "vDEVICE destroyed");
 	close(pollfd.fd);
 	destroy(evq.out_veventq_id, "vEVENTQ destroyed");
 	destroy(viommu.out_viommu_id, "vIOMMU destroyed");
+	if (argc == 3)
+		second_guest(bind.out_devid, s2.out_hwpt_id, &s1);
 	TRY(device, VFIO_DEVICE_DETACH_IOMMUFD_PT, &detach);
 	destroy(s2.out_hwpt_id, "nesting parent destroyed");
 	destroy(ioas.out_ioas_id, "IOAS destroyed");

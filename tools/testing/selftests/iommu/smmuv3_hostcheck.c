@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * tools/iommu/smmu-nesting against a host that it can be measured by
+ * tools/iommu/smmu-nesting against a host whose properties are known
  *
- * What the program says of this host is compared with what is known from
- * elsewhere: the SMMU's registers, the driver's link of a device to its SMMU,
- * the StreamID that the SMMU itself puts into an event. The program stands in
- * the directory of this test. The devices are edu, as in smmuv3_nesting.c.
+ * The program's report on this host is compared with other sources: the SMMU's
+ * registers, the driver's link from a device to its SMMU, and the StreamID that
+ * the SMMU itself puts into an event. The program must be in the directory of
+ * this test. The devices are edu, as in smmuv3_vm.h.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -20,14 +20,13 @@
 #include "../kselftest_harness.h"
 #include "smmuv3_guest.h"
 
-#define SYS_PCI		"/sys/bus/pci/devices"
 #define HOLE_IPA	0x02400000ULL
 #define EVENT_WAIT_MS	10000
 
-/* The program's output, until the next run of it */
+/* The program's output, until its next run */
 static char answer[1 << 18];
 
-/* Its exit status, or a negative errno */
+/* Return: the exit status of the program, or a negative errno */
 static int run_tool(const char *option)
 {
 	char path[PATH_MAX], *slash;
@@ -70,7 +69,7 @@ static int run_tool(const char *option)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : -ECHILD;
 }
 
-/* The line of a list in which @key has the value @value; "" if there is none */
+/* The line of a list in which @key has the value @value, or "" */
 static const char *item(const char *key, const char *value)
 {
 	static char line[4096];
@@ -98,7 +97,7 @@ static __printf(2, 3) bool says(const char *line, const char *fmt, ...)
 	return false;
 }
 
-/* The drivers of all PCI devices: what nobody may change */
+/* The drivers of all PCI devices, which must not change */
 static void all_drivers(char *buf, size_t size)
 {
 	struct dirent **list;
@@ -123,15 +122,9 @@ static void all_drivers(char *buf, size_t size)
 		free(list);
 }
 
-static bool can_nest(const struct edu *dev)
-{
-	const __u32 *idr = dev->info.idr;
-
-	return (idr[0] & IDR0_S1P) && (idr[0] & IDR0_S2P) &&
-	       ((idr[3] & IDR3_FWB) || host_iort_canwbs());
-}
-
-/* Before anything is bound to vfio-pci, when this is the first test of a host */
+/*
+ * Before any device is bound to vfio-pci, if this is the first test of a host
+ */
 TEST(binds_nothing)
 {
 	static char before[8192], after[8192];
@@ -141,11 +134,11 @@ TEST(binds_nothing)
 	rc = run_tool(NULL);
 	ASSERT_LE(0, rc);
 	ASSERT_NE(127, rc) {
-		TH_LOG("smmu-nesting is not beside this test");
+		TH_LOG("smmu-nesting is not in the directory of this test");
 	}
 	all_drivers(after, sizeof(after));
 	EXPECT_EQ(0, strcmp(before, after));
-	/* Of the whole file: its end is there */
+	/* The output is complete up to its end */
 	EXPECT_NE(NULL, strstr(answer, "}\n"));
 	EXPECT_TRUE(says(answer, "\"error\": null"));
 }
@@ -179,7 +172,7 @@ FIXTURE_TEARDOWN(host)
 
 TEST_F(host, answer)
 {
-	bool yes = can_nest(&self->dev);
+	bool yes = smmu_can_nest(&self->dev.info);
 	const __u32 *idr = self->dev.info.idr;
 	const char *line;
 	int rc;
@@ -189,7 +182,7 @@ TEST_F(host, answer)
 	EXPECT_TRUE(says(answer, "\"can_nest\": \"%s\"", yes ? "yes" : "no"));
 
 	EXPECT_TRUE(says(item("name", "stages"), "\"met\": \"%s\"",
-			 (idr[0] & IDR0_S1P) && (idr[0] & IDR0_S2P) ? "yes" : "no"));
+			 smmu_has_stages(&self->dev.info) ? "yes" : "no"));
 	line = item("name", "coherent");
 	EXPECT_TRUE(says(line, "\"met\": \"%s\"",
 			 (idr[3] & IDR3_FWB) || host_iort_canwbs() ? "yes" : "no"));
@@ -200,16 +193,42 @@ TEST_F(host, answer)
 	EXPECT_TRUE(says(item("name", "iommufd"), "\"met\": \"yes\""));
 	EXPECT_TRUE(says(item("name", "vfio"), "\"met\": \"yes\""));
 
-	/* An edu is alone behind its port; what is missing is with the SMMU */
+	/*
+	 * An edu is alone behind its port, so only the SMMU can lack something
+	 */
 	line = item("address", self->bdf);
 	EXPECT_TRUE(says(line, "\"passthrough\": \"%s\"", yes ? "yes" : "no"));
 	EXPECT_TRUE(says(line, "\"driver\": \"vfio-pci\", \"vfio\": \"vfio"));
-	EXPECT_TRUE(says(line, "\"reset\": \"bus\""));
+	EXPECT_TRUE(says(line, "\"reset\": \"%s\"",
+			 pci_has_flr(self->bdf) ? "flr bus" : "bus"));
 	EXPECT_TRUE(says(line, "\"canwbs\": %s",
 			 host_iort_canwbs() ? "true" : "false"));
 }
 
-/* All edu devices, each behind the SMMU that the driver links it to */
+/* The other members of a device's group, as JSON: a string, or null */
+static void group_others(const char *bdf, char *buf, size_t size)
+{
+	char path[PATH_MAX];
+	struct dirent **list;
+	size_t at = 0;
+	int n, i;
+
+	snprintf(path, sizeof(path), SYS_PCI "/%s/iommu_group/devices", bdf);
+	n = scandir(path, &list, NULL, alphasort);
+	for (i = 0; i < n; i++) {
+		if (list[i]->d_name[0] != '.' && strcmp(list[i]->d_name, bdf) &&
+		    at < size)
+			at += snprintf(buf + at, size - at, "%s%s",
+				       at ? " " : "\"", list[i]->d_name);
+		free(list[i]);
+	}
+	if (n >= 0)
+		free(list);
+	if (at < size)
+		snprintf(buf + at, size - at, "%s", at ? "\"" : "null");
+}
+
+/* All devices behind an SMMU, each with the SMMU and the group of its links */
 TEST_F(host, devices)
 {
 	unsigned int n = 0;
@@ -220,7 +239,7 @@ TEST_F(host, devices)
 	dir = opendir(SYS_PCI);
 	ASSERT_NE(NULL, dir);
 	while ((ent = readdir(dir))) {
-		char path[PATH_MAX], link[PATH_MAX], *name;
+		char path[PATH_MAX], link[PATH_MAX], others[1024], *name;
 		unsigned long long base;
 		const char *line;
 		ssize_t len;
@@ -244,6 +263,8 @@ TEST_F(host, devices)
 		link[len] = 0;
 		EXPECT_TRUE(says(line, "\"group\": %s,",
 				 strrchr(link, '/') + 1));
+		group_others(ent->d_name, others, sizeof(others));
+		EXPECT_TRUE(says(line, "\"group_others\": %s,", others));
 		n++;
 	}
 	closedir(dir);
@@ -251,7 +272,7 @@ TEST_F(host, devices)
 	EXPECT_EQ(NULL, strstr(answer, "behind smmu3"));
 }
 
-/* The first word of the next event that the SMMU's driver reports; 0: none */
+/* The first word of the next event that the SMMU's driver reports, or 0 */
 static __u64 next_event(int kmsg)
 {
 	struct pollfd pfd = { .fd = kmsg, .events = POLLIN };
@@ -262,7 +283,7 @@ static __u64 next_event(int kmsg)
 		ssize_t n = read(kmsg, line, sizeof(line) - 1);
 		char *at;
 
-		/* EPIPE: records were overwritten, later ones are there */
+		/* EPIPE: records were overwritten, and later records exist */
 		if (n < 0 && errno != EPIPE)
 			return 0;
 		if (n < 0)
@@ -301,11 +322,11 @@ TEST_F(host, stream_id)
 	ASSERT_LE(0, run_tool(NULL));
 	EXPECT_TRUE(says(item("address", self->bdf), "\"streams\": [%u]",
 			 (unsigned int)(event >> 32)));
-	/* It was not disturbed */
+	/* The DMA was not disturbed */
 	EXPECT_EQ(page, edu_write_lands(&self->dev, &self->g, page));
 }
 
-/* A device that is in use is not taken away, and says nothing */
+/* A device in use is not taken away, and causes no event */
 TEST_F(host, hw_info_in_use)
 {
 	__u64 page;
@@ -318,7 +339,7 @@ TEST_F(host, hw_info_in_use)
 	page = guest_page(&self->g);
 	edu_load(&self->dev, &self->g, page, page);
 	rc = run_tool("--hw-info");
-	EXPECT_EQ(can_nest(&self->dev) ? 0 : 1, rc);
+	EXPECT_EQ(smmu_can_nest(&self->dev.info) ? 0 : 1, rc);
 	EXPECT_TRUE(says(answer, "\"%s: cannot be bound", self->bdf));
 	EXPECT_EQ(page, edu_write_lands(&self->dev, &self->g, page));
 }
@@ -335,7 +356,7 @@ TEST_F(host, hw_info)
 	rc = run_tool("--hw-info");
 	all_drivers(after, sizeof(after));
 	EXPECT_EQ(0, strcmp(before, after));
-	EXPECT_EQ(can_nest(&self->dev) ? 0 : 1, rc);
+	EXPECT_EQ(smmu_can_nest(&self->dev.info) ? 0 : 1, rc);
 	snprintf(base, sizeof(base), "0x%llx",
 		 strtoull(self->dev.smmu + strcspn(self->dev.smmu, ".") + 1,
 			  NULL, 16));

@@ -1,152 +1,35 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What two threads of a VMM do to one stage 2 at the same time, judged by DMA
+ * Two threads of a VMM change the same stage 2 at the same time, judged by DMA
  *
- * An unmap has to reach every VMID that the stage 2 is used under, and VMIDs come
+ * An unmap must reach every VMID that the stage 2 is used under, and VMIDs come
  * and go with each attach. The rule that makes this right (an STE that carries
- * the VMID is written after the VMID has been made known to unmaps, and an unmap
- * looks for VMIDs after it has cleared the PTE) shows only under load: one thread
- * here attaches a device to one thing after the other, while another maps and
- * unmaps, and after each unmap the device must not get through.
+ * the VMID is written after the VMID has been made known to unmaps, and an
+ * unmap looks for VMIDs after it has cleared the PTE) shows only under load:
+ * one thread here attaches a device to different domains in turn, while another
+ * maps and unmaps, and after each unmap the device must not get through.
  *
- * edu takes 100 ms for a DMA, which leaves time for a few of them. An NVMe
- * controller does one in less than a millisecond: an Identify command writes a
- * page to an address of one's choice, and needs nothing but the admin queue.
+ * edu takes 100 ms for a DMA, which would allow only a few rounds. So this uses
+ * an NVMe controller.
  */
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 #include <sys/mman.h>
 
 #include "../kselftest_harness.h"
+#include "lib/clock.h"
 #include "smmuv3_guest.h"
-
-#define NVME_ID		0x00101b36	/* QEMU's */
-#define NVME_CAP	0x00
-#define NVME_CC		0x14
-#define NVME_CC_EN	(BIT(0) | 6 << 16 | 4 << 20)
-#define NVME_CSTS	0x1c
-#define NVME_AQA	0x24
-#define NVME_ASQ	0x28
-#define NVME_ACQ	0x30
-#define NVME_SQ0TDBL	0x1000
-#define NVME_IDENTIFY	0x06
-#define NVME_CNS_CTRL	1
-#define NVME_ENTRIES	16
 
 #define VSID		0x1234
 #define VSID_EDU	0x4321
-/* Where the page is that comes and goes: IOVA and IPA in one. More follow it */
+/* The IOVA and IPA of the page that comes and goes. More pages follow it */
 #define PAGE_IPA	0x40000000ULL
 #define PAGES		3
 #define SECONDS		3
 #define LEAST_ROUNDS	20
-
-struct nvme_sqe {
-	__le32 cdw0;
-	__le32 nsid;
-	__le64 reserved[2];
-	__le64 prp[2];
-	__le32 cdw10[6];
-};
-
-struct nvme_cqe {
-	__le32 result[2];
-	__le16 sq_head, sq_id;
-	__le16 cid;
-	__le16 status;
-};
-
-struct nvme {
-	struct edu dev;
-	struct nvme_sqe *sq;
-	volatile struct nvme_cqe *cq;
-	unsigned int tail, head;
-	__u16 phase, cid;
-};
-
-static double now(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec + ts.tv_nsec / 1e9;
-}
-
-static __u32 nvme_read(struct nvme *n, unsigned int reg)
-{
-	return le32toh(*(volatile __u32 *)(n->dev.bar + reg));
-}
-
-static void nvme_write(struct nvme *n, unsigned int reg, __u32 val)
-{
-	/* Queues and tables first */
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	*(volatile __u32 *)(n->dev.bar + reg) = htole32(val);
-}
-
-static int nvme_wait_ready(struct nvme *n, __u32 want)
-{
-	double end = now() + 20;
-
-	while ((nvme_read(n, NVME_CSTS) & 1) != want)
-		if (now() > end)
-			return -ETIMEDOUT;
-	return 0;
-}
-
-/* With its queues in guest memory, which the device is attached to */
-static int nvme_start(struct nvme *n, struct guest *g)
-{
-	__u64 sq = guest_zero_page(g), cq = guest_zero_page(g);
-	int rc;
-
-	n->sq = guest_ptr(g, sq);
-	n->cq = guest_ptr(g, cq);
-	n->phase = 1;
-	nvme_write(n, NVME_CC, 0);
-	rc = nvme_wait_ready(n, 0);
-	if (rc)
-		return rc;
-	nvme_write(n, NVME_AQA, (NVME_ENTRIES - 1) << 16 | (NVME_ENTRIES - 1));
-	nvme_write(n, NVME_ASQ, sq);
-	nvme_write(n, NVME_ASQ + 4, sq >> 32);
-	nvme_write(n, NVME_ACQ, cq);
-	nvme_write(n, NVME_ACQ + 4, cq >> 32);
-	nvme_write(n, NVME_CC, NVME_CC_EN);
-	return nvme_wait_ready(n, 1);
-}
-
-/* Make it write a page to @iova. Whether that arrives is not for it to say */
-static int nvme_dma(struct nvme *n, __u64 iova)
-{
-	unsigned int stride = 4U << (nvme_read(n, NVME_CAP + 4) & 0xf);
-	volatile struct nvme_cqe *cqe = &n->cq[n->head];
-	double end = now() + 20;
-
-	n->sq[n->tail] = (struct nvme_sqe){
-		.cdw0 = htole32(NVME_IDENTIFY | ++n->cid << 16),
-		.prp = { htole64(iova) },
-		.cdw10 = { htole32(NVME_CNS_CTRL) },
-	};
-	n->tail = (n->tail + 1) % NVME_ENTRIES;
-	nvme_write(n, NVME_SQ0TDBL, n->tail);
-
-	while ((le16toh(cqe->status) & 1) != n->phase)
-		if (now() > end)
-			return -ETIMEDOUT;
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	if (le16toh(cqe->cid) != n->cid)
-		return -EPROTO;
-	n->head = (n->head + 1) % NVME_ENTRIES;
-	if (!n->head)
-		n->phase ^= 1;
-	nvme_write(n, NVME_SQ0TDBL + stride, n->head);
-	return 0;
-}
 
 /* A thread that attaches @dev to each of @pt in turn */
 struct attacher {
@@ -193,7 +76,9 @@ FIXTURE(race)
 
 FIXTURE_VARIANT(race)
 {
-	/* Who is attached all the time: the NVMe itself, or a device beside it */
+	/*
+	 * Whether the thread attaches a second device, and not the NVMe itself
+	 */
 	bool beside;
 };
 
@@ -246,7 +131,7 @@ FIXTURE_SETUP(race)
 			  MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 	ASSERT_NE(MAP_FAILED, self->page);
 
-	/* Stage 1 changes nothing, so every way of attaching means the same */
+	/* Stage 1 maps everything to itself, so DMA works in all domains */
 	self->ttb = s1_create(&self->g);
 	for (i = 0; i != GUEST_RAM_PAGES; i++)
 		s1_map(&self->g, self->ttb, GUEST_RAM_IPA + i * GUEST_PAGE,
@@ -263,7 +148,7 @@ FIXTURE_SETUP(race)
 	if (variant->beside) {
 		char other[16];
 
-		/* Behind another SMMU where there is one */
+		/* Behind another SMMU, if there is any */
 		if (edu_find_pair(EDU_OTHER_SMMU, bdf, other, why,
 				  sizeof(why)) &&
 		    edu_find(bdf, why, sizeof(why)))
@@ -295,7 +180,7 @@ FIXTURE_TEARDOWN(race)
 		pthread_join(self->a.thread, NULL);
 	}
 	if (self->n.dev.bar)
-		nvme_write(&self->n, NVME_CC, 0);
+		nvme_stop(&self->n);
 	edu_close(&self->n.dev);
 	if (variant->beside)
 		edu_close(&self->edu);
@@ -308,8 +193,8 @@ static bool page_is_zero(const __u8 *page)
 }
 
 /*
- * Every VMID there is, bare and the vSMMUs', comes into use and goes out of it
- * while the stage 2 is being changed
+ * Every VMID, of the bare stage 2 and of the vSMMUs, comes into use and goes
+ * out of use while the stage 2 is being changed
  */
 TEST_F_TIMEOUT(race, unmap_during_attach, 120)
 {
@@ -326,9 +211,9 @@ TEST_F_TIMEOUT(race, unmap_during_attach, 120)
 		ASSERT_EQ(0, edu_detach(a->dev));
 	} else {
 		/*
-		 * No step but those that lose no DMA: the queues are reached by
-		 * the same way. To another VMID and another kind of STE at once
-		 * is not one of them.
+		 * The queues use the same translation, so no step may lose a
+		 * DMA. A step that changes both the VMID and the kind of STE
+		 * does lose some.
 		 */
 		a->pt[0] = self->g.s2_id;
 		a->pt[1] = self->v[0].hwpt_s1[0];
@@ -344,7 +229,9 @@ TEST_F_TIMEOUT(race, unmap_during_attach, 120)
 		before = __atomic_load_n(&a->done, __ATOMIC_RELAXED);
 		ASSERT_EQ(0, ioas_map(self->g.fd, self->g.ioas_id, self->page,
 				      PAGE_IPA, GUEST_PAGE, true));
-		/* It arrives, however the device is attached just now */
+		/*
+		 * It arrives in whichever domain the device is at this moment
+		 */
 		ASSERT_EQ(0, nvme_dma(&self->n, PAGE_IPA));
 		ASSERT_FALSE(page_is_zero(self->page))
 			TH_LOG("round %lu: a DMA was lost", rounds);
@@ -357,7 +244,10 @@ TEST_F_TIMEOUT(race, unmap_during_attach, 120)
 			TH_LOG("round %lu: a DMA went to what is unmapped",
 			       rounds);
 		ASSERT_EQ(0, a->rc);
-		/* Not a race without the other one */
+		/*
+		 * A round counts only if the other thread has attached in
+		 * between
+		 */
 		if (__atomic_load_n(&a->done, __ATOMIC_RELAXED) != before)
 			rounds++;
 	}
@@ -365,10 +255,10 @@ TEST_F_TIMEOUT(race, unmap_during_attach, 120)
 }
 
 /*
- * A guest changes its stage 1 and invalidates, while the VMM attaches the device
- * to the vSMMU and to bare stage 2 by turns, so that the vSMMU has a VMID at one
- * moment and none at the next. Stage 1 leads to one of two pages, and stage 2
- * alone to a third one.
+ * A guest changes its stage 1 and invalidates, while the VMM attaches the
+ * device to the vSMMU and to the bare stage 2 by turns, so that the vSMMU gets
+ * and loses its VMID. Stage 1 leads to one of two pages, and stage 2 alone to a
+ * third page.
  */
 TEST_F_TIMEOUT(race, invalidate_during_attach, 120)
 {

@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# What a guest cost its host, and what it heard of its faults: results, in the
-# form of results.awk, of what init only reports. Read are the reports, and the
-# host's kernel log, which has nothing to say about the faults of a guest.
+# The cost of a guest for its host, and the events of its faults: turns reports of
+# init into results, in the form of results.awk. The input is the reports and the
+# host's kernel log, which must not mention the faults of a guest.
 #
 #   name    the scenario
-#   most    the page tables of the second guest that was held may take so many
+#   most    the limit for the page tables of the second guest that was held, in
 #           percent of those of the first
-#   events  so many DMAs were to be answered by an event
+#   events  the number of DMAs that must cause an event
 
 function result(good, text) {
 	printf "%s\t%s\t%s\t%s\n", good ? "pass" : "fail", name, "guest", text
 }
 
-# What has no event of its own must not be taken for what follows
+# A DMA without an event must not be combined with a later event
 function unanswered() {
 	if (waiting)
 		result(0, "no event for DMA of " bdf)
@@ -39,9 +39,9 @@ function unanswered() {
 	next
 }
 
-# @guest event SMMU and four words: F_TRANSLATION is 0x10; a SID is the upper
-# half of the first word, the address is the third. awk counts no further than
-# 2^53, so these are compared as text.
+# @guest event SMMU and four words: F_TRANSLATION is 0x10; the SID is the upper half
+# of the first word, the address is the third. awk is exact only up to 2^53, so
+# these are compared as text.
 /^@[a-z0-9]+ event / {
 	if (!waiting) {
 		result(0, "an event without a DMA")
@@ -68,7 +68,7 @@ END {
 		result(0, held + 0 " guests were held, not 2")
 		exit
 	}
-	# A guest that takes nothing was not seen
+	# A guest whose page tables take nothing was not running
 	ratio = tables[1] > 0 ? tables[2] / tables[1] : 0
 	result(ratio > 0 && tables[2] * 100 <= tables[1] * most,
 	       "page tables: " tables[1] " kB with one SMMU, " tables[2] \

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Set CANWBS on every root complex of an IORT.
+ * Set CANWBS in every root complex of an IORT.
  *
- * Reads the table as hexadecimal digits from standard input, the way init
- * reports it, and writes the changed table to standard output as the bytes that
- * go to kernel/firmware/acpi/ in front of an initrd.
+ * This reads the table as hexadecimal digits from standard input, in the format
+ * of init's report, and writes the changed table to standard output as binary,
+ * for kernel/firmware/acpi/ at the start of an initrd.
  */
 #include <ctype.h>
 #include <stdio.h>
 
-#include "iort.h"
+#include "../lib/iort.h"
 
 static int hex_digit(int c)
 {

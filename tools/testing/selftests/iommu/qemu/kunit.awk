@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
 # Results of KUnit in a kernel log, in the form of results.awk. Only the leaves
-# count: the line that sums up a suite, or a case with parameters, comes after
-# the "# Subtest" line with the same name, one level out.
+# count: the summary of a suite, or of a case with parameters, comes after the
+# "# Subtest" line with the same name, and is indented less by a level.
 
 {
 	sub(/\r$/, "")

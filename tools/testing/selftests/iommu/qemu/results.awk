@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# Results of a host's report: one line a test, "pass|fail|skip SCENARIO PROGRAM
-# TEXT", separated by tabs. Programs may nest (a guest reports through the VMM
+# Results of a host's report: a line for each test, "pass|fail|skip SCENARIO PROGRAM
+# TEXT", separated by tabs. report.h describes the input. Programs may nest (a guest reports through the VMM
 # that the host runs), so there is a stack of them.
 
 function result(what, text)
@@ -23,10 +23,10 @@ function leave(how,    left)
 		if (left > 0)
 			result("fail", left " of " plan[depth] \
 			       " tests did not report: " how)
-		else if (how != "status 0" && !fails[depth])
+		else if (how != "status 0" && how != "killed" && !fails[depth])
 			result("fail", how \
 			       (last[depth] == "" ? "" : ": " last[depth]))
-		else if (!seen[depth])
+		else if (!seen[depth] && !fails[depth])
 			result("pass", "ended with " how)
 	}
 	depth--
@@ -36,7 +36,7 @@ function leave(how,    left)
 	depth++
 	prog[depth] = $3
 	sub(/.*\//, "", prog[depth])
-	seen[depth] = fails[depth] = plan[depth] = 0
+	seen[depth] = fails[depth] = plan[depth] = unmapped[depth] = 0
 	skip_all[depth] = last[depth] = ""
 	next
 }
@@ -77,6 +77,12 @@ function leave(how,    left)
 /^Bail out!/ {
 	result("fail", $0)
 	next
+}
+
+# QEMU goes on with a warning, but its devices cannot reach this memory
+/IOMMU_IOAS_[A-Z_]* failed/ && !unmapped[depth]++ {
+	printf "fail\t%s\t%s\t%s\n", name, prog[depth], $0
+	fails[depth]++
 }
 
 /[^ ]/ { last[depth] = $0 }

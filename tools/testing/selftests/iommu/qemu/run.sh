@@ -1,45 +1,52 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# Boot the emulated host for one or more scenarios, and judge what came of it.
+# Boot the emulated host for some scenarios, and judge the results.
 #
 #   run.sh [-s] [-v] [-t FILE] SCENARIO...
-#   run.sh -l | -d
+#   run.sh -l | -d | -m
 #
-# -v shows every line that the machine reports, -s what was seen, where a scenario
-# has such a table, -t appends the result of each test to FILE. -l lists all
-# scenarios, -d those that are the tests. The Makefile beside this file builds
-# what is needed and sets the environment:
+# -v shows every line that the machine reports, -s the table of observations if a
+# scenario has any, -t appends the result of each test to FILE. -l lists all
+# scenarios, -d the tests among them that any QEMU can run, and -m those that need the
+# emulator with the models of emulator/. The Makefile beside this file builds the
+# programs and sets the environment:
 #
 #   QEMU      command of the emulator (may hold several words)
+#   QEMU_SOURCE  the archive that the other emulator is built from. Without it, its
+#             scenarios are skipped. QEMU_SOURCE.why may have the reason
+#   EMULATOR  the directory with the other emulator
 #   FIRMWARE  UEFI for Arm
 #   KERNEL    Image to boot
-#   GUEST_KERNEL  the same for the guests in it
+#   GUEST_KERNEL  Image for the guests in it
 #   INITRD    cpio with /init
 #   TESTS_CPIO  another with the programs in /tests
+#   MODULES_CPIO  another with the modules of this kernel in /modules, if any
 #   IORT      the program that overrides the table
-#   IORT_TABLES  where those are kept, of each machine
+#   INSNS     the plugin that counts instructions
+#   IORT_TABLES  the directory of these tables, one for each machine
 #   ROOTFS_IMG  disk image with the VMM
-#   OUT       where logs and caches go
+#   OUT       the directory for logs and caches
 #   ARCH      of the host: arm64, or another with a file ARCH.sh
-#   DEBUG_KERNEL  yes if KERNEL is one with debug.config: slow, and with kmemleak
+#   DEBUG_KERNEL  yes if KERNEL has debug.config: slow, and with kmemleak
 #
-# A scenario is a function of a few lines below: which machine, whether its IORT
-# shall have CANWBS, what init does there, how long it may take. Where it takes a
-# comparison to get results, judge_SCENARIO prints them, in results.awk's form.
+# A scenario is a function in scenarios.sh. It sets the machine, whether the IORT
+# must have CANWBS, the actions of init, and the time limit. If results need a
+# comparison, judge_SCENARIO, or the function that it has set as judge, prints them
+# in the form of results.awk.
 set -u -o pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/scenarios.sh"
 
 arch=${ARCH:-arm64}
-# What differs there
+# Settings of other architectures
 [ "$arch" = arm64 ] || . "$here/$arch.sh"
 debug=${DEBUG_KERNEL:-}
 debug=${debug#no}
-# What takes minutes there is left out
+# Scenarios that take minutes on a debug kernel are left out
 brief=$debug
 [ -z "${ALL:-}" ] || brief=
-# Of a scenario, where results are added up
+# The name of a scenario in the sums of results
 label=${arch#arm64}${debug:+debug}
 slow=${debug:+6}
 slow=${slow:-1}
@@ -57,7 +64,7 @@ die() {
 	exit 1
 }
 
-# What every host has. Nothing on it depends on the machine that emulates.
+# The options of every host. They do not depend on the machine that emulates.
 machine_common() {
 	machine+=(-cpu ${CPU:-max,pauth-impdef=on} ${icount:--smp ${SMP:-2}} -m 2G -nodefaults
 		-display none -no-reboot)
@@ -68,20 +75,31 @@ machine_common() {
 	fi
 }
 
-# nvme_drive ID: what an NVMe has its data on
+# The emulator with the models of emulator/, or the reason to skip the scenario
+use_models() {
+	if [ ! -e "${QEMU_SOURCE:-}" ]; then
+		skip="no source of QEMU"
+		[ ! -s "${QEMU_SOURCE:-}.why" ] || skip+=": $(head -1 "$QEMU_SOURCE.why")"
+		return 1
+	fi
+	QEMU=$EMULATOR/qemu-system-aarch64
+}
+
+# nvme_drive ID: the drive for the data of an NVMe
 nvme_drive() {
 	disks+=("$OUT/$1.img")
 	machine+=(-drive "if=none,id=$1,format=raw,cache=unsafe,file=$OUT/$1.img")
 }
 
-# vm DIR LIMIT CMDLINE INITRD: boot and wait for the end. All reports go to
-# DIR/report.log and, as they come, through show().
+# vm DIR LIMIT CMDLINE INITRD: boot, and wait for the end. All reports go to
+# DIR/report.log and, as they arrive, through show().
 vm() {
 	local dir=$1 limit=$2 cmdline=$3 initrd=$4 rc
 
 	mkdir -p "$dir"
 	: >"$dir/report.log"
 	: >"$dir/guest.log"
+	: >"$dir/guest2.log"
 	timeout -k 5 "$limit" $QEMU "${machine[@]}" "${firmware[@]}" \
 		-kernel "$KERNEL" -initrd "$initrd" -append "$cmdline" \
 		-serial "file:$dir/console.log" \
@@ -89,6 +107,8 @@ vm() {
 		-device virtserialport,nr=1,chardev=report \
 		-chardev "file,id=guest,path=$dir/guest.log" \
 		-device virtserialport,nr=2,chardev=guest \
+		-chardev "file,id=guest2,path=$dir/guest2.log" \
+		-device virtserialport,nr=3,chardev=guest2 \
 		"${trace[@]}" </dev/null 2>"$dir/qemu.log" |
 		tee "$dir/report.log" | show
 	rc=${PIPESTATUS[0]}
@@ -107,7 +127,7 @@ vm() {
 	fi
 }
 
-# What a test said before it failed belongs to that: the whole log may be far away
+# Show the output of a test that failed, because the whole log may be far away
 show() {
 	local line said=()
 
@@ -131,8 +151,8 @@ show() {
 	done
 }
 
-# The override for this machine. The table depends on the devices alone, so it
-# is read once for each set of them.
+# The override for this machine. The table depends only on the devices, so it is
+# read once for each set of devices.
 iort_override() {
 	local key dir=$IORT_TABLES
 
@@ -158,9 +178,11 @@ iort_override() {
 
 scenario() {
 	local name=$1 title=${label:+$label }$1 dir=$OUT/$1 rc=0 started=$SECONDS
+	local QEMU=$QEMU
 
 	declare -F "scenario_$name" >/dev/null || die "no scenario $name"
 	machine=() firmware=(-bios "$FIRMWARE") trace=() console=ttyAMA0
+	judge=judge_$name
 	canwbs=1 limit=120 with_root= with_tests=1 args= extra= kunit= skip= icount=
 	disks=()
 	kargs="panic=-1 iommu.strict=1"
@@ -169,7 +191,7 @@ scenario() {
 
 	rm -rf "$dir"
 	mkdir -p "$dir"
-	# They keep nothing from one run to the next
+	# The drives keep nothing from a run to the next
 	if [ ${#disks[@]} -gt 0 ]; then
 		rm -f "${disks[@]}"
 		truncate -s 64M "${disks[@]}"
@@ -187,9 +209,9 @@ scenario() {
 		say "$title: FAILED: $why"
 		return 1
 	fi
-	# Each archive is padded to more than the kernel asks for
+	# Each archive is padded to more than the kernel requires
 	[ -z "$with_tests" ] || extra=$TESTS_CPIO
-	cat $override "$INITRD" $extra >"$dir/initrd"
+	cat $override "$INITRD" $extra ${MODULES_CPIO-} >"$dir/initrd"
 
 	[ -z "$debug" ] || args+=" kmemleak"
 	vm "$dir" $((limit * slow)) \
@@ -198,14 +220,15 @@ scenario() {
 	rm -f "$dir/initrd"
 
 	awk -v name="$title" -f "$here/results.awk" "$dir/report.log" >"$dir/results"
-	if declare -F "judge_$name" >/dev/null; then
-		"judge_$name" "$dir" >>"$dir/results"
+	if declare -F "$judge" >/dev/null; then
+		"$judge" "$dir" >>"$dir/results"
 	fi
 	if [ -n "$kunit" ]; then
 		awk -v name="$title" -f "$here/kunit.awk" "$dir/console.log" \
 			>>"$dir/results"
 	fi
-	awk -f "$here/splat.awk" "$dir/console.log" "$dir/guest.log" >"$dir/splat"
+	awk -f "$here/splat.awk" "$dir/console.log" "$dir/guest.log" \
+		"$dir/guest2.log" >"$dir/splat"
 	if [ -s "$dir/splat" ]; then
 		printf 'fail\t%s\tkernel log\tsplat, see %s\n' "$title" \
 			"$dir/splat" >>"$dir/results"
@@ -235,7 +258,7 @@ scenario() {
 	fi
 }
 
-while getopts dlsvt: opt; do
+while getopts dlmsvt: opt; do
 	case $opt in
 	l)	declare -F | sed -n 's/^declare -f scenario_//p'; exit 0 ;;
 	d)	for s in $test_scenarios; do
@@ -243,6 +266,7 @@ while getopts dlsvt: opt; do
 				echo "$s"
 		done
 		exit 0 ;;
+	m)	printf '%s\n' $model_scenarios; exit 0 ;;
 	s)	summary=1 ;;
 	v)	verbose=1 ;;
 	t)	totals=$OPTARG ;;
@@ -250,7 +274,7 @@ while getopts dlsvt: opt; do
 	esac
 done
 shift $((OPTIND - 1))
-[ $# -gt 0 ] || { echo "which scenario? run.sh -l lists them" >&2; exit 2; }
+[ $# -gt 0 ] || { echo "no scenario given; run.sh -l lists all" >&2; exit 2; }
 
 failed=0
 for s; do

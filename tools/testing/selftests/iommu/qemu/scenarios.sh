@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# The machines and the scenarios of run.sh. The tests are these, in this order:
-# slow is what a limit has to be multiplied by.
-test_scenarios="kunit iommufd nesting group two_smmus no_canwbs guest guest_two"
-# What these tell a debug kernel, it has mostly been told before: with ALL=1 only
-long_scenarios="no_canwbs guest guest_two"
+# The machines and the scenarios of run.sh. The following are the tests, in this
+# order. Limits are multiplied by $slow.
+test_scenarios="kunit iommufd nesting group cdev p2p vcmdq two_smmus no_canwbs"
+test_scenarios+=" guest guest_vcmdq guest_vcmdq_two guest_vcmdq_life guest_two"
+# The tests that need the emulator with the models of emulator/,
+# and with ALL=1 also "strict", which takes minutes
+model_scenarios="${ALL:+strict }small_smmu overflow mmu700_r0p0 mmu700_r1p0 mmu700_r1p1"
+model_scenarios+=" fwb ats ssid stall"
+# On a debug kernel, these repeat most of the previous tests: only with ALL=1
+long_scenarios="no_canwbs guest guest_vcmdq guest_vcmdq_two guest_vcmdq_life guest_two"
 
-# One SMMU for everything. edu devices each alone behind a root port, so that
-# each has an IOMMU group of its own and can be reset through the port.
+# An SMMU for all devices. Each edu is alone behind a root port, so that it has an
+# IOMMU group of its own and can be reset through the port.
 machine_one() {
 	machine=(-M virt,gic-version=3,virtualization=on,its=on,iommu=smmuv3
 		-global arm-smmuv3.stage=nested)
@@ -21,7 +26,7 @@ machine_one() {
 		-device nvme,bus=rp2,drive=disk,serial=nesting)
 }
 
-# Two SMMUs, each with an edu and an NVMe of its own; what hangs on pcie.0 has none
+# Two SMMUs, each with an edu and an NVMe. Devices on pcie.0 have no SMMU
 machine_two() {
 	machine=(-M virt,gic-version=3,virtualization=on,its=on)
 	machine_common
@@ -43,33 +48,85 @@ machine_two() {
 		-device nvme,bus=rb1,drive=disk,serial=nesting)
 }
 
-# With two more edu that are functions of one device, and so in one group. Behind a
-# port VFIO would have one lock for both; on the root bus nothing keeps them apart.
+# Two more edu are functions of the same device, and so in the same group. Behind a
+# port VFIO would have a common lock for them, so they are on the root bus. A third
+# is in a group with its port, whose ACS is disabled.
 machine_group() {
 	machine_one
 	machine+=(-device edu,addr=10.0,multifunction=on,dma_mask=0xffffffffffff
-		-device edu,addr=10.1,dma_mask=0xffffffffffff)
+		-device edu,addr=10.1,dma_mask=0xffffffffffff
+		-device pcie-root-port,id=rp3,chassis=4,addr=11.0
+		-device edu,bus=rp3,dma_mask=0xffffffffffff)
+	kargs+=" pci=config_acs=0000000@0000:00:11.0"
 }
 
-# A host that boots by device tree knows nothing of CANWBS
+# With a device that has ATS and an FLR, and another that has VFs
+machine_cdev() {
+	machine_one
+	machine+=(-device pcie-root-port,id=rp3,chassis=4
+		-object rng-builtin,id=rng
+		-device virtio-rng-pci,bus=rp3,rng=rng,ats=on,disable-legacy=on,iommu_platform=on
+		-device pcie-root-port,id=rp4,chassis=5
+		-device igb,bus=rp4)
+}
+
+# machine_models PROPERTY...: the SMMU of the models, with these properties. Its
+# devices are edu-pcie, which need not take as long as edu.
+machine_models() {
+	local property
+
+	machine_one
+	machine=("${machine[@]/#edu,/edu-pcie,delay-us=1000,}")
+	for property; do
+		machine+=(-global "arm-smmuv3.$property")
+	done
+}
+
+# Another NVMe has memory in a BAR, its controller memory buffer
+machine_p2p() {
+	machine_one
+	nvme_drive disk2
+	machine+=(-device pcie-root-port,id=rp3,chassis=4
+		-device nvme,bus=rp3,drive=disk2,serial=peer,cmb_size_mb=4)
+}
+
+# The same, with ATS and PASIDs. There are two more devices, which can stall: for the
+# kernel they are devices of which it knows this.
+machine_features() {
+	local caps=delay-us=1000,ats=on,pasid-bits=16,dma_mask=0xffffffffffff
+	local stall=stall=on,vendor=0x19e5,device=0xa250,revision=0x21
+
+	machine_models "$@"
+	machine=("${machine[@]/#edu-pcie,/edu-pcie,ats=on,pasid-bits=16,}")
+	machine+=(-device pcie-root-port,id=rp8,chassis=8
+		-device "edu-pcie,bus=rp8,$caps,$stall"
+		-device pcie-root-port,id=rp9,chassis=9
+		-device "edu-pcie,bus=rp9,$caps,$stall")
+	strict_log
+}
+
+# A host that boots by device tree has no CANWBS
 machine_dt() {
 	machine_one
 	firmware=()
-	# With a device tree the ports are set up before the SMMU asks for ACS, and
+	# With a device tree the ports are probed before the SMMU requests ACS, so
 	# an edu would share its group with its port
 	kargs+=" pci=config_acs=xx111x1@pci:1b36:000c"
 }
 
 scenario_boot() {
-	about="boots and does what PLAN says"
+	about="boots and runs PLAN"
 	case ${MACHINE:=one} in
 	one)	machine_one ;;
 	group)	machine_group ;;
+	cdev)	machine_cdev ;;
+	p2p)	machine_p2p ;;
 	two)	machine_two ;;
 	dt)	machine_dt; canwbs=0 ;;
-	*)	die "MACHINE is one, group, two or dt" ;;
+	*)	die "MACHINE is one, group, cdev, p2p, two or dt" ;;
 	esac
 	limit=${LIMIT:-120}
+	kargs+=" ${KARGS-}"
 	args=${PLAN-}
 }
 
@@ -80,28 +137,41 @@ scenario_kunit() {
 	kunit=1
 }
 
-# What only repeats with more of the same takes too long on a debug kernel
+# Variants that repeat others with larger numbers take too long on a debug kernel
 iommufd_repeats="two_mock_domain mock_domain_limit one_domain two_domains_hugepage
 	domain_dirty16k domain_dirty64k domain_dirty320k domain_dirty64M
 	domain_dirty128M domain_dirty128M_huge"
+# Waits for a minute, on any kernel
+iommufd_waits="unbind_while_device_in_use_long"
 
 scenario_iommufd() {
-	local repeats=
+	local repeats= waits=
 
 	about="iommufd against its mock driver"
 	machine_one
-	limit=300
+	limit=500
 	kargs+=" hugepages=160"
 	if [ -n "$brief" ]; then
 		repeats=$(printf ',-V,%s' $iommufd_repeats)
 		about+=", without repeats"
 	fi
-	args="timeout=$((120 * slow)) run=/tests/iommufd$repeats"
+	if [ -n "$label" ] && [ -z "${ALL:-}" ]; then
+		waits=$(printf ',-T,%s' $iommufd_waits)
+	fi
+	args="timeout=$((240 * slow)) ${MODULES_CPIO:+load=iommufd}"
+	args+=" run=/tests/iommufd$repeats"
 	args+=" run=/tests/iommufd_fail_nth run=/tests/iommufd_viommu"
-	args+=" run=/tests/iommufd_map_file run=/tests/iommufd_uapi"
+	args+=" run=/tests/iommufd_invalidate run=/tests/iommufd_attach"
+	args+=" run=/tests/iommufd_unbind$waits run=/tests/iommufd_veventq"
+	args+=" run=/tests/iommufd_veventq_wait run=/tests/iommufd_iopf"
+	args+=" run=/tests/iommufd_stress run=/tests/iommufd_hw_queue"
+	args+=" run=/tests/iommufd_mmap run=/tests/iommufd_map_file"
+	args+=" run=/tests/iommufd_change_process run=/tests/iommufd_dmabuf"
+	args+=" run=/tests/iommufd_pasid run=/tests/iommufd_uapi"
+	args+=" ${MODULES_CPIO:+unload=iommufd}"
 }
 
-# With -icount an instruction is a nanosecond of the guest's clock, on any machine
+# With -icount an instruction takes a nanosecond of the guest's clock, everywhere
 scenario_bench() {
 	about="the cost of the calls of a VMM, in instructions"
 	icount="-smp 1 -icount shift=0,sleep=off"
@@ -110,35 +180,166 @@ scenario_bench() {
 	args="timeout=$((240 * slow)) run=/tests/smmuv3_bench"
 }
 
-scenario_nesting() {
-	local without=
+# nesting_tests [LEFT_OUT]: the tests of a VMM and its guest
+nesting_tests() {
+	local test tests="host dma inval errors limits msi events concurrent two race"
 
-	about="a VMM and its guest played against one SMMU"
-	machine_one
 	limit=300
-	# Thousands of objects, for what they cost
-	if [ -n "$brief" ]; then
-		without=",-F,charge,-T,asids_run_out"
-		about+=", without charge and asids_run_out"
-	fi
 	args="timeout=$((240 * slow)) run=/tests/smmuv3_hostcheck"
-	args+=" run=/tests/smmuv3_nesting$without run=/tests/smmuv3_race"
+	for test in $tests; do
+		[ "$test" = "${1-}" ] || args+=" run=/tests/smmuv3_$test"
+	done
 	args+=" vfio=edu,1234:11e8 run=/tests/smmuv3_example,@edu@"
 }
 
+scenario_nesting() {
+	about="a VMM and its guest played against one SMMU"
+	machine_one
+	# They allocate thousands of objects
+	nesting_tests ${brief:+limits}
+	about+=${brief:+, without limits}
+}
+
+# The host of "nesting", with an SMMU that refuses each bit that the architecture lets it
+# refuse. It signals CMD_SYNC by MSIs, and has 48-bit addresses.
+scenario_strict() {
+	about="the same against an SMMU that checks all reserved bits"
+	use_models || return 0
+	machine_models x-strict=1 x-idr0-set=0x2000 x-idr5-clear=0x7 x-idr5-set=0x5
+	strict_log
+	# These are about the objects of the kernel
+	nesting_tests limits
+}
+
+# The lines of the emulator that name a refusal are kept for judge_strict()
+strict_log() {
+	trace=(-d guest_errors -D "$OUT/$name/errors.log")
+	judge=judge_strict
+}
+
+# A refused STE or command is an error of the kernel. A guest may write any CD.
+judge_strict() {
+	awk -v name="$title" -f "$here/strict.awk" "$1/errors.log"
+}
+
+# 8-bit ASIDs and VMIDs, a linear Stream table, no range invalidation, a command queue
+# of 128 entries, the smallest that the driver takes, and an event queue of 8
+small_smmu="x-strict=1 x-idr0-clear=0x18041000 x-idr3-clear=0x400"
+small_smmu+=" x-idr1-clear=0x3ff0000 x-idr1-set=0xe30000"
+
+scenario_small_smmu() {
+	local test
+
+	about="a VMM and its guest played against a small SMMU"
+	use_models || return 0
+	machine_models $small_smmu
+	strict_log
+	limit=200
+	args="timeout=$((150 * slow))"
+	for test in dma inval errors msi events; do
+		args+=" run=/tests/smmuv3_$test"
+	done
+}
+
+# With edu, which faults many times in a DMA
+scenario_overflow() {
+	about="an event queue that overflows"
+	use_models || return 0
+	machine_one
+	machine+=(-global arm-smmuv3.x-idr1-clear=0x1f0000
+		-global arm-smmuv3.x-idr1-set=0x30000)
+	args="timeout=$((60 * slow)) run=/tests/smmuv3_events,-t,overflow"
+}
+
+# The SMMU refuses DMA to memory that is not coherent with the caches
+scenario_fwb() {
+	about="a host that nests by S2FWB, without CANWBS"
+	use_models || return 0
+	canwbs=0
+	machine_features x-strict=1 x-abort-uncached=1 x-idr3-set=0x100
+	args="run=/tests/smmuv3_fwb"
+}
+
+# IDR0.ATS, and NS1ATS: no ATS of split stages
+scenario_ats() {
+	about="ATS of guests and of the host"
+	use_models || return 0
+	machine_features x-strict=1 x-idr0-set=0xc00
+	args="run=/tests/smmuv3_ats"
+}
+
+# Substreams of 16 bits, CD tables of two levels, and ATS
+scenario_ssid() {
+	about="PASIDs of guests and of the host"
+	use_models || return 0
+	machine_features x-strict=1 x-idr0-set=0x80c00 x-idr1-set=0x400
+	args="run=/tests/smmuv3_ssid"
+}
+
+# Software decides on stalls (IDR0.STALL_MODEL)
+scenario_stall() {
+	about="page faults of guests by stalls"
+	use_models || return 0
+	machine_features x-strict=1 x-idr0-clear=0x3000000 x-idr1-set=0x400
+	args="run=/tests/smmuv3_stall"
+}
+
+# An MMU-700 by its IIDR. Errata keep the first two from nesting.
+mmu700() {
+	about="an MMU-700 $1, which $2"
+	use_models || return 0
+	machine_models "x-iidr=$3" x-strict=1
+	args="timeout=$((60 * slow)) run=/tests/smmuv3_hostcheck run=/tests/smmuv3_host"
+}
+
+scenario_mmu700_r0p0() {
+	mmu700 r0p0 "must refuse to nest" 0x4870043b
+}
+
+scenario_mmu700_r1p0() {
+	mmu700 r1p0 "must refuse to nest" 0x4871043b
+}
+
+scenario_mmu700_r1p1() {
+	mmu700 r1p1 "can nest" 0x4871143b
+	args+=" run=/tests/smmuv3_dma"
+}
+
 scenario_group() {
-	about="two devices in one IOMMU group"
+	about="groups of two devices, and of a device and its port"
 	machine_group
-	args="run=/tests/smmuv3_nesting,-f,group"
+	args="run=/tests/smmuv3_group"
+}
+
+scenario_cdev() {
+	about="resets, VF tokens and interrupts of VFIO's devices"
+	machine_cdev
+	args="timeout=$((120 * slow)) run=/tests/vfio_cdev"
+}
+
+scenario_p2p() {
+	about="DMA of a device into the BAR of another"
+	machine_p2p
+	args="timeout=$((120 * slow)) run=/tests/smmuv3_p2p"
+}
+
+scenario_vcmdq() {
+	about="command queues in software"
+	machine_one
+	limit=300
+	kargs+=" arm_smmu_v3.soft_cmdqv=1"
+	args="timeout=$((120 * slow)) run=/tests/smmuv3_doorbell run=/tests/smmuv3_vcmdq"
+	args+=" run=/tests/smmuv3_vcmdq_vmm"
+	args+=" vfio=edu,1234:11e8 run=/tests/smmuv3_example,@edu@,queue"
 }
 
 scenario_two_smmus() {
-	about="what takes two SMMUs of it"
+	about="tests that need two SMMUs"
 	machine_two
 	limit=300
 	args="timeout=$((240 * slow))"
 	args+=" run=/tests/smmuv3_hostcheck"
-	args+=" run=/tests/smmuv3_nesting,-f,two_devices,-f,one_stage2"
+	args+=" run=/tests/smmuv3_two,-f,two_devices,-f,one_stage2"
 	args+=" run=/tests/smmuv3_race"
 }
 
@@ -146,20 +347,27 @@ scenario_no_canwbs() {
 	about="a host by device tree, which must refuse to nest"
 	machine_dt
 	canwbs=0
-	args="run=/tests/smmuv3_hostcheck run=/tests/smmuv3_nesting,-f,host"
+	args="run=/tests/smmuv3_hostcheck run=/tests/smmuv3_host"
 }
 
-# What the VMMs inside of the host share; vmm_guest adds to it
+# Begin a scenario with VMMs inside of the host: the files that they share, to which
+# vmm_guest adds. It is skipped where there is no VMM.
 vmm_begin() {
+	if [ -z "$ROOTFS_IMG" ]; then
+		skip="no ROOTFS with a VMM"
+		return 1
+	fi
+	with_root=1 with_tests=
 	rm -rf "$OUT/vmm"
 	mkdir -p "$OUT/vmm/guest"
 	cp "$GUEST_KERNEL" "$OUT/vmm/guest/Image"
 	cp "$INITRD" "$OUT/vmm/guest/initrd"
 }
 
-# vmm_guest FILE ACTIONS DEVICE...: what a VMM inside of the host is given, one
-# argument a line, and what init does in its guest. Reports of the guest leave
-# through the VMM's output; its input is the answer to "hold".
+# vmm_guest FILE ACTIONS DEVICE...: write the arguments of a VMM inside of the host,
+# an argument in each line, and the actions of init in its guest. Reports of the
+# guest leave through the VMM's output; its input is the answer to what it asks for.
+# The console of a second guest at the same time is port 3.
 vmm_guest() {
 	local file=$1 actions=$2
 
@@ -188,7 +396,7 @@ vmm_guest() {
 		-append
 		console=ttyAMA0 quiet panic=-1 -- $actions
 		-serial
-		file:/dev/vport0p2
+		file:/dev/vport0p${port:-2}
 		-device
 		virtio-serial-pci
 		-chardev
@@ -205,7 +413,7 @@ vmm_end() {
 	extra=$OUT/vmm.cpio
 }
 
-# A root complex of the guest and its ports, NAME.0 and up: NAME BUS PORTS
+# vmm_bus NAME BUS PORTS: a root complex of the guest, with the ports NAME.0 and up
 vmm_bus() {
 	local i
 
@@ -215,28 +423,35 @@ vmm_bus() {
 	done
 }
 
-scenario_guest() {
+# vmm_trace NAME: the arguments of a VMM that let init count the commands that it
+# passes on by IOMMU_HWPT_INVALIDATE
+vmm_trace() {
+	vmm+=(-D "/tmp/$1.trace" -trace iommufd_backend_invalidate_cache)
+}
+
+# A guest behind an SMMU of its own, and the commands of the physical SMMU, which are
+# the guest's after translation
+guest_traced() {
 	local vmm=(-object "iommufd,id=i0")
 
-	about="QEMU with KVM and its NVMe behind its own accelerated SMMU"
-	if [ -z "$ROOTFS_IMG" ]; then
-		skip="no ROOTFS with a VMM"
-		return
-	fi
-	with_root=1 with_tests=
+	vmm_begin || return 0
 	machine_one
 	vmm_bus pa 8 1
-	vmm_begin
-	vmm_guest args "tag=guest nvme=8" "${vmm[@]}" \
+	vmm_trace args
+	vmm_guest args "tag=guest nvme=8 hold" "${vmm[@]}" \
 		-device arm-smmuv3,primary-bus=pa,id=sa,accel=on \
 		-device vfio-pci,host=@nvme@,bus=pa.0,iommufd=i0
 	vmm_end
-	# What the physical SMMU was told: the guest's commands after translation
-	trace=(-D "$OUT/guest/trace.log" -trace smmuv3_cmdq_cfgi_cd
+	trace=(-D "$OUT/$1/trace.log" -trace smmuv3_cmdq_cfgi_cd
 		-trace smmuv3_range_inval -trace 'smmu_iotlb_inv_*vmid*')
 	limit=180
 	args="timeout=$((150 * slow)) root=/dev/vda version=/usr/bin/qemu-system-aarch64"
 	args+=" vfio=nvme,1b36:0010 vmm=/guest/args"
+}
+
+scenario_guest() {
+	about="QEMU with KVM and its NVMe behind its own accelerated SMMU"
+	guest_traced guest
 }
 
 summary_guest() {
@@ -245,26 +460,137 @@ summary_guest() {
 	{
 		echo "outer $($QEMU --version | head -1)"
 		cat "$dir/report.log" "$dir/trace.log" "$dir/console.log"
-	} | awk -f "$here/summary.awk"
+	} | awk -v ways="${2:-}" -f "$here/summary.awk"
 }
 
-# Both guests are given the same memory. The first one tells what page tables it
-# takes for one SMMU, the second one makes its devices fault, too.
+# For its table: guest_vcmdq tests more
+scenario_guest_queue() {
+	about="the same with a command queue in software for the guest"
+	guest_traced guest_queue
+	kargs+=" arm_smmu_v3.soft_cmdqv=1"
+}
+
+summary_guest_queue() {
+	summary_guest "$1" 1
+}
+
+# Scenarios of guests with command queues in software
+vcmdq_begin() {
+	vmm_begin || return 1
+	machine_one
+	kargs+=" arm_smmu_v3.soft_cmdqv=1"
+	vmm_bus pa 8 "$1"
+	vmm+=(-device arm-smmuv3,primary-bus=pa,id=sa,accel=on)
+	args="timeout=$((150 * slow)) root=/dev/vda version=/usr/bin/qemu-system-aarch64"
+}
+
+# The guest runs twice, to compare its exits. The second VMM finds the queue by
+# itself (cmdqv=auto), and then its guest is idle: for a minute with ALL=1.
+scenario_guest_vcmdq() {
+	local vmm=(-object "iommufd,id=i0") do="nvme=8 hold reads=2000 hold"
+	local nvme="vfio-pci,host=@nvme@,bus=pa.0,iommufd=i0"
+
+	about="QEMU with a command queue in software for its accelerated SMMU"
+	vcmdq_begin 1 || return 0
+	vmm_guest off "tag=guest $do" "${vmm[@]/accel=on/accel=on,cmdqv=off}" \
+		-device "$nvme"
+	vmm_guest on "tag=guest $do idle=$([ -z "${ALL:-}" ] && echo 5 || echo 60) hold" \
+		"${vmm[@]}" -device "$nvme"
+	vmm_end
+	limit=300
+	args+=" vfio=nvme,1b36:0010 vmm=/guest/off vmm=/guest/on"
+}
+
+judge_guest_vcmdq() {
+	awk -v name="$title" -v least=1 -v most=0.05 -f "$here/vcmdq.awk" \
+		"$1/report.log"
+}
+
+# The same reads, with all instructions counted. The host has CPUs for the worker and
+# for the VMM besides that of the guest. With -icount they take turns at each
+# instruction that waits. The polls of KVM and of the worker count, too, so the result
+# depends on how long the emulator takes for IO, which is on the clock of its machine.
+scenario_guest_cost() {
+	icount="-smp ${SMP:-4} -icount shift=0"
+	scenario_guest_vcmdq
+	about="exits and instructions for each read of a guest, with and without a queue"
+	kargs+=" ${KARGS-}"
+	trace=(-plugin "$INSNS,out=$OUT/guest_cost/insns.log")
+}
+
+judge_guest_cost() {
+	awk -v name="$title" -v least=1 -v most=0.05 -v ratio=1 \
+		-f "$here/vcmdq.awk" "$1/report.log" "$1/insns.log"
+}
+
+summary_guest_cost() {
+	awk -F'\t' '{ print "    " $4 }' "$1/results"
+}
+
+# The guests wait for each other: until both have booted, before the hostile guest
+# begins, and until its queue is full.
+scenario_guest_vcmdq_two() {
+	local vmm=(-object "iommufd,id=i0") guest port=2
+	local do="hold nvme=4 hold"
+
+	about="two guests and a hostile guest, each with a command queue in software"
+	do+=" hold reads=200 nvme=1 hold"
+	vcmdq_begin 1 || return 0
+	nvme_drive disk2
+	machine+=(-device pcie-root-port,id=rp3,chassis=4
+		-device nvme,bus=rp3,drive=disk2,serial=nesting2)
+	for guest in a b; do
+		[ $guest = a ] || port=3
+		vmm_guest $guest "tag=$guest $do" "${vmm[@]}" \
+			-device "vfio-pci,host=@nvme$guest@,bus=pa.0,iommufd=i0"
+	done
+	cp "${TESTS_CPIO%.cpio}/smmuv3_flood" "$OUT/vmm/guest"
+	printf '%s\n' /host/guest/smmuv3_flood 2 >"$OUT/vmm/guest/bad"
+	vmm_end
+	limit=300
+	args+=" vfio=nvmea,1b36:0010,0 vfio=nvmeb,1b36:0010,1"
+	args+=" vmm=/guest/a,/guest/b,/guest/bad"
+}
+
+judge_guest_vcmdq_two() {
+	awk -v name="$title" -v block=96 -v most=50 -f "$here/queues.awk" \
+		"$1/report.log"
+}
+
+# The first VMM is killed. The second has the same device, which is not its first:
+# with a command queue, QEMU refuses to unplug the first.
+scenario_guest_vcmdq_life() {
+	local vmm=(-object "iommufd,id=i0")
+	local nvme="vfio-pci,host=@nvme@,id=hot,bus=pa.1,iommufd=i0"
+
+	about="a VMM killed during IO; reboot, unplug and plug with a command queue"
+	vcmdq_begin 2 || return 0
+	vmm+=(-device "vfio-pci,host=@edu@,bus=pa.0,iommufd=i0" -device "$nvme")
+	vmm_guest killed "tag=guest nvme=1 hold kill" "${vmm[@]}"
+	vmm_guest life "tag=guest nvme=2 hold reboot=1 unplug=hot plug=hot nvme=2 hold" \
+		"${vmm[@]}" -action reboot=reset \
+		-qmp pipe:/tmp/life.qmp
+	vmm_end
+	limit=300
+	args+=" vfio=edu,1234:11e8 vfio=nvme,1b36:0010 vmm=/guest/killed vmm=/guest/life"
+}
+
+judge_guest_vcmdq_life() {
+	awk -v name="$title" -v holds=4 -f "$here/queues.awk" "$1/report.log"
+}
+
+# Both guests have the same memory. The first shows the size of the page tables for
+# a single SMMU. The second also makes its devices fault.
 scenario_guest_two() {
-	# RAM of a memfd, which QEMU maps by its file
+	# RAM is a memfd, so that QEMU maps it by IOMMU_IOAS_MAP_FILE
 	local vmm=(-object "iommufd,id=i0" -M memory-backend=ram
 		-object "memory-backend-memfd,id=ram,size=512M")
 
 	about="QEMU with an NVMe behind each of two accelerated SMMUs, and one stage 2"
-	if [ -z "$ROOTFS_IMG" ]; then
-		skip="no ROOTFS with a VMM"
-		return
-	fi
-	with_root=1 with_tests=
+	vmm_begin || return 0
 	machine_two
-	# In blocks of 2 MiB a stage 2 takes too little to tell one from two
+	# With blocks of 2 MiB, two stage 2 would hardly take more than a single
 	kargs+=" transparent_hugepage=never"
-	vmm_begin
 	vmm_bus pa 8 2
 	vmm+=(-device "arm-smmuv3,primary-bus=pa,id=sa,accel=on"
 		-device "vfio-pci,host=@nvmea@,bus=pa.0,iommufd=i0")
@@ -302,14 +628,9 @@ scenario_guest_emulated() {
 	local vmm=()
 
 	about="the same guest with all its devices emulated by its VMM"
-	if [ -z "$ROOTFS_IMG" ]; then
-		skip="no ROOTFS with a VMM"
-		return
-	fi
-	with_root=1 with_tests=
+	vmm_begin || return 0
 	machine_one
 	vmm_bus pa 8 1
-	vmm_begin
 	vmm_guest args "tag=guest nvme=8" "${vmm[@]}" \
 		-device arm-smmuv3,primary-bus=pa,id=sa \
 		-drive if=none,id=d,format=raw,file=/dev/nvme0n1 \

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# Tests of what judges the tests: that what went wrong on the host is a failure
-# here. TAP. selftest.sh [IORT], the program built from iort.c.
+# Tests of the programs that judge the tests: an error on the host must become a
+# failure here. Prints TAP. selftest.sh [IORT], the program built from iort.c.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 iort=${1:-${IORT:?the program built from iort.c}}
@@ -21,7 +21,7 @@ expect() {
 	fi
 }
 
-# "PASSES FAILS SKIPS" of a report or a kernel log on standard input
+# Count the results: "PASSES FAILS SKIPS" of a report or a kernel log on stdin
 count() {
 	awk -v name=x -f "$here/$1" | awk -F'\t' '
 		{ n[$1]++ }
@@ -44,6 +44,18 @@ expect "results count" "2 1 1" "$(count results.awk <<-'END'
 	ok 4 four
 	@host exit /tests/a status 1
 	@host done
+	END
+)"
+expect "a refused STE or command fails, once for each kind" "0 3 0" "$(count strict.awk <<-'END'
+	SMMUv3 strict: STE: S2VMID
+	SMMUv3 strict: STE: S2VMID
+	SMMUv3 strict: STE: dword 1 has reserved bits 0x20000000000
+	SMMUv3 strict: SMMU_CMD_TLBI_NH_VA: a range without IDR3.RIL
+	END
+)"
+expect "a refused CD does not, it is a guest's" "1 0 0" "$(count strict.awk <<-'END'
+	smmuv3-iommu-memory-region-8-0 translation failed for iova=0x1000(SMMU_EVT_C_BAD_CD)
+	SMMUv3 strict: CD: not valid
 	END
 )"
 expect "a test that is missing fails" "1 1 0" "$(count results.awk <<-'END'
@@ -110,6 +122,20 @@ expect "the guest in the VMM" "2 1 0" "$(count results.awk <<-'END'
 	@host done
 	END
 )"
+expect "a VMM that cannot map memory fails" "2 1 0" "$(count results.awk <<-'END'
+	@host run /usr/bin/vmm
+	vmm: warning: IOMMU_IOAS_MAP failed: Bad address, PCI BAR?
+	vmm: warning: IOMMU_IOAS_MAP failed: Bad address, PCI BAR?
+	@guest run nvme
+	1..2
+	ok 1 one
+	ok 2 two
+	@guest exit nvme status 0
+	@guest done
+	@host exit /usr/bin/vmm status 0
+	@host done
+	END
+)"
 expect "a guest that dies fails" "1 2 0" "$(count results.awk <<-'END'
 	@host run /usr/bin/vmm
 	@guest run nvme
@@ -118,6 +144,100 @@ expect "a guest that dies fails" "1 2 0" "$(count results.awk <<-'END'
 	@host exit /usr/bin/vmm timeout after 60 s
 	END
 )"
+expect "a VMM that asked to be killed passes" "3 0 0" "$(count results.awk <<-'END'
+	@host run /usr/bin/vmm
+	@guest kill
+	@host run killed
+	1..2
+	ok 1 one
+	ok 2 two
+	@host exit killed status 0
+	@host exit /usr/bin/vmm killed
+	END
+)"
+expect "but not without its tests" "1 1 0" "$(count results.awk <<-'END'
+	@host run /usr/bin/vmm
+	@host run killed
+	1..1
+	@host exit killed status 0
+	@host exit /usr/bin/vmm killed
+	END
+)"
+
+# "PASSES FAILS" of the reports of guests without a command queue and with it
+judge_vcmdq() {
+	awk -v name=x -v least=1 -v most=0.05 "$@" -f "$here/vcmdq.awk" \
+		"$tmp/report" "$tmp/insns" | awk -F'\t' '
+		{ n[$1]++ }
+		END { printf "%d %d", n["pass"], n["fail"] }'
+}
+
+# $1 and $2: exits to user space for 100 reads, $3 and $4: of the worker of an idle
+# guest, how often it slept and its ticks, $5 and $6: instructions for 100 reads
+vcmdq_report() {
+	cat >"$tmp/report" <<-END
+	@host run /usr/bin/vmm
+	@guest hold
+	@host exits 1000 mmio_user 500 wfi 10
+	@guest reads 100
+	@host exits 2000 mmio_user $((500 + $1)) wfi 20
+	@host run /usr/bin/vmm
+	@host exits 5 mmio_user 4 wfi 3
+	@host workers on 1 sleeps 10 ticks 20
+	@guest reads 100
+	@host exits 500 mmio_user $((4 + $2)) wfi 300
+	@host workers on 1 sleeps 50 ticks 30
+	@guest idle 5
+	@host exits 600 mmio_user 900 wfi 400
+	@host workers on 1 sleeps $((50 + $3)) ticks $((30 + $4))
+	END
+	printf 'insns %d\n' 7 $((7 + $5)) 9000000 $((9000000 + $6)) 20000000 >"$tmp/insns"
+}
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+vcmdq_report 200 5 3 1 100000 60000
+expect "a guest with a command queue" "3 0" "$(judge_vcmdq)"
+expect "its instructions" "3 0" "$(judge_vcmdq -v ratio=0.6)"
+vcmdq_report 99 5 3 1 100000 60100
+expect "without it there are too few exits, or with it too many instructions" "1 2" \
+	"$(judge_vcmdq -v ratio=0.6)"
+vcmdq_report 200 6 4 1 0 1
+expect "too many exits, and wakeups of an idle worker" "1 2" "$(judge_vcmdq)"
+vcmdq_report 200 5 0 2 100000 60000
+expect "or CPU time" "2 1" "$(judge_vcmdq)"
+sed -i /workers/d "$tmp/report"
+expect "or no worker" "2 1" "$(judge_vcmdq)"
+: >"$tmp/insns"
+expect "no instructions counted" "2 1" "$(judge_vcmdq -v ratio=0.6)"
+
+judge_queues() {
+	awk -v name=x "$@" -f "$here/queues.awk" 2>/dev/null | awk -F'\t' '
+		{ n[$1]++ }
+		END { printf "%d %d", n["pass"], n["fail"] }'
+}
+# $1: commands of the hostile guest
+queues_report() {
+	local guest i
+
+	for i in 1 2; do
+		echo "@host pagetables idle 1 held 2"
+		for guest in a b bad; do
+			echo "@host workers $guest ${2:-1} sleeps $i ticks 2"
+		done
+	done
+	printf '@a reads 100\n@b reads 100\n@bad flooded %d\n' $1
+}
+expect "guests beside a hostile guest" "2 0" \
+	"$(queues_report 20000 | judge_queues -v most=2 -v block=100)"
+expect "which takes too much" "1 1" \
+	"$(queues_report 20100 | judge_queues -v most=2 -v block=100)"
+expect "or nothing" "1 1" "$(queues_report 0 | judge_queues -v most=2 -v block=100)"
+expect "or there is none" "0 2" "$(judge_queues -v most=2 -v block=100 </dev/null)"
+expect "a guest has two workers" "1 1" \
+	"$(queues_report 20000 2 | judge_queues -v most=2 -v block=100)"
+expect "workers that work" "1 0" "$(queues_report 1 | judge_queues -v holds=6)"
+expect "or not" "0 1" "$(queues_report 1 | sed 's/sleeps 2/sleeps 1/' |
+	judge_queues -v holds=6)"
 
 # "PASSES FAILS" of the reports of a guest behind two SMMUs
 judge_two() {
@@ -126,7 +246,7 @@ judge_two() {
 		END { printf "%d %d", n["pass"], n["fail"] }'
 }
 
-# $1 and $2 are what the page tables took, $3 and $4 the first and the third word
+# $1 and $2 are the sizes of the page tables, $3 and $4 the first and the third word
 # of the second event
 two_report() {
 	cat <<-END
@@ -175,7 +295,7 @@ expect "an event in the log of the host" "3 1" "$({
 	} | judge_two)"
 expect "nothing at all" "0 3" "$(judge_two </dev/null)"
 
-expect "a summary of what was not seen" 19 \
+expect "a summary of what was not seen" 21 \
 	"$({ awk -v two=1 -f "$here/summary.awk" </dev/null
 	awk -f "$here/summary.awk" </dev/null; } | grep -c 'not seen$')"
 
@@ -237,9 +357,10 @@ FAULT_INJECTION: forcing a failure.
 kmemleak: 3 new suspected memory leaks (see /sys/kernel/debug/kmemleak)
 **                      NOTICE NOTICE NOTICE                      **
 iommufd_mock: Adding to iommu group 5
+ fake-cmdqv: CMDQ error (cons 0x01000002): Illegal command
 END
 
-# An IORT with an SMMU (4) and a root complex (2) of the least length
+# An IORT with an SMMU (4) and a root complex (2) of the minimal length
 table() {
 	local len=$1
 
@@ -247,12 +368,12 @@ table() {
 	printf '000000000000%016x01000000%s' 0 0000000001000000
 	printf '0200000030000000%08x' 0
 	printf '0410000000000000%016x' 0
-	printf '0218000000000000%016x%s' 0 0000000000000003
+	printf '021c000000000000%016x%s' 0 000000000000000300000000
 }
-good=$(table 88)
+good=$(table 92)
 out=$("$iort" <<<"$good" | od -An -v -tx1 | tr -d ' \n')
-expect "CANWBS is set, and nothing else of the node" \
-	"${good:128:46}07" "${out:128}"
+expect "CANWBS and ATS are set, and nothing else of the node" \
+	"${good:128:46}0701000000" "${out:128}"
 expect "the sum of all bytes is 0" 0 \
 	$(($(echo "$out" | sed 's/../+0x&/g') & 255))
 expect "the revision rises" 02 "${out:48:2}"
@@ -272,9 +393,7 @@ refuse "a root complex too short for flags" "${good:0:128}021000${good:134}"
 refuse "nodes beyond the end" "${good:0:80}ffffff7f${good:88}"
 refuse "more nodes than there are" "${good:0:72}09${good:74}"
 
-# A machine that says what is in $1, and nothing else
-tmp=$(mktemp -d)
-trap 'rm -rf "$tmp"' EXIT
+# A machine that prints $1, and nothing else
 machine() {
 	printf '#!/bin/sh\nprintf %%s\\\\n %s\n' "$(printf "'%s' " "$@")" >"$tmp/qemu"
 	chmod +x "$tmp/qemu"
@@ -294,6 +413,28 @@ machine "@host run /tests/a" "1..1" "# nothing" "ok 1 a" \
 expect "and one without does not" "0 " "$? $(grep '^    #' "$tmp/said")"
 machine "@host run /tests/a" "1..1" "ok 1 a" "@host exit /tests/a status 0"
 expect "nor is one that stops early taken for good" 1 $?
+
+# The scenarios of another emulator, without its source, and with a build that failed
+models() {
+	rm -f "$tmp/totals"
+	env QEMU=/bin/false FIRMWARE=none KERNEL=none INITRD=/dev/null \
+		TESTS_CPIO=/dev/null IORT=none IORT_TABLES="$tmp" ROOTFS_IMG= OUT="$tmp" \
+		ARCH=arm64 DEBUG_KERNEL= QEMU_SOURCE="$tmp/source" EMULATOR="$tmp/none" \
+		"$here/run.sh" -t "$tmp/totals" overflow >"$tmp/said" 2>&1
+}
+echo "the archive is gone" >"$tmp/source.why"
+models
+expect "a scenario without its emulator is skipped" "0 skip" "$? $(cut -f 1 "$tmp/totals")"
+expect "and the reason is counted" "# SKIP no source of QEMU: the archive is gone" \
+	"$(cut -f 4 "$tmp/totals")"
+touch "$tmp/source"
+models
+expect "an emulator that was not built is a failure" "1 fail" "$? $(cut -f 1 "$tmp/totals")"
+
+# On a fresh machine these are made while the kernel's sources are unpacked
+parts=$(make -n -C "$here" KERNEL_TREE=/none BUILD="$tmp/build" ROOTFS= parts 2>&1)
+expect "the parts of the host need no sources of the kernel" "0 0" \
+	"$? $(grep -c /none <<<"$parts")"
 
 echo "1..$n"
 exit $bad

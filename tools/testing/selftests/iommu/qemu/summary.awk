@@ -1,16 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# What was seen of a guest behind its own SMMU, from outside or by the guest
-# itself: nothing that was not seen has a value.
+# Observations of a guest behind its own SMMU, from outside or by the guest itself.
+# A value that was not observed is not printed.
 #
-# Read are the version of the emulator, the reports, the trace of the physical
+# The input is the version of the emulator, the reports, the trace of the physical
 # SMMU and the kernel's log. The guest's own commands are the stage-1
 # invalidations under a VMID, which no domain of the host has, and the CFGI_CD
 # among them; less the NH_ALL that the kernel sends on its own after each
 # invalidation of stage 2.
 #
-# With two=1 it is the guest behind two SMMUs. There is no trace of these, but
-# what the page tables take for it and for one with a single SMMU.
+# Each of them has come by an IOMMU_HWPT_INVALIDATE of the VMM, which has traced these
+# calls, or by the guest's command queue in software. With ways=1 the table has only
+# the ways.
+#
+# With two=1 it is the guest behind two SMMUs. There is no trace of these, but the
+# sizes of the page tables for it and for a guest with a single SMMU.
 
 /^outer / { sub(/.*version /, ""); outer = $0 }
 /^@host boot / { kernel = $3 }
@@ -29,6 +33,8 @@
 	add("event", "0x" substr($4, 17) ", vSID 0x" substr($4, 3, 8) \
 	    ", address " $6 ", " $3)
 }
+/^@host invalidations/ { calls = $5; called = $7 }
+/^@host workers/ { workers = $4 }
 /^QEMU emulator version/ { sub(/.*version /, ""); inner = $0 }
 /arm-smmu-v3.*: ias / {
 	sub(/.*arm-smmu-v3 /, "")
@@ -47,7 +53,7 @@
 	match($0, /vmid=[0-9]+/)
 	vmid[substr($0, RSTART + 5, RLENGTH - 5)]++
 	commands++
-	# CFGI_CD before the first one is not the guest's
+	# CFGI_CD before the first guest's TLBI is not the guest's
 	for (s in held) {
 		if (commands > 1) {
 			sid[s]++
@@ -61,7 +67,7 @@ function all(a,    i, text) {
 		text = text (text == "" ? "" : ", ") i
 	return text
 }
-# Values of which there are several, in their order, each once
+# Append a value to a list, unless the list has it
 function add(what, text) {
 	if (!((what, text) in seen)) {
 		seen[what, text] = 1
@@ -76,7 +82,20 @@ function rows(what, key,    i) {
 	for (i = 2; i <= count[key]; i++)
 		printf "    %-28s%s\n", "", list[key, i]
 }
+function ways_rows() {
+	row("guest commands translated", commands)
+	row("  by HWPT_INVALIDATE", calls == "" ? "" : called " in " calls " calls")
+	rest = commands - called
+	row("  by a queue of the guest", calls == "" ? "" : \
+	    rest (workers ? "" : " (it has none)"))
+	row("MSIs delivered", msi)
+	row("bytes verified", bytes)
+}
 END {
+	if (ways) {
+		ways_rows()
+		exit
+	}
 	row("host kernel", kernel)
 	row("emulator of the host", "QEMU " outer)
 	if (!two)
@@ -99,7 +118,5 @@ END {
 	row("IOMMU group in the guest", group)
 	row("vSID -> SID", vsid " -> " all(sid))
 	row("VMID", all(vmid))
-	row("guest commands translated", commands)
-	row("MSIs delivered", msi)
-	row("bytes verified", bytes)
+	ways_rows()
 }

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# tap.sh NAME PROGRAM TOTALS: run a test program of this machine as init runs
-# those of the host, and add its results to those of the scenarios.
+# tap.sh NAME PROGRAM TOTALS: run a test program on this machine in the way in which
+# init runs programs of the host, and add its results to those of the scenarios.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Included in front of the tests: on an emulated machine, with a kernel that
- * checks itself, a test may take longer than the harness gives it. A test that
+ * checks itself, a test may take longer than the harness allows. A test that
  * hangs is ended by the limit of its scenario.
  */
 #ifndef __QEMU_TIMEOUT_H
@@ -9,7 +9,7 @@
 
 #include "kselftest_harness.h"
 
-/* Used by the macros of the harness where they are expanded, not here */
+/* The macros of the harness use this at their expansion, not here */
 #undef TEST_TIMEOUT_DEFAULT
 #define TEST_TIMEOUT_DEFAULT 600
 

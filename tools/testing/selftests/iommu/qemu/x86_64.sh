@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# An x86-64 host, without an IOMMU: it runs what drives iommufd through its mock
+# An x86-64 host, without an IOMMU, for the tests that use iommufd through its mock
 # driver.
 test_scenarios="iommufd"
 
-# A boot sector that ends QEMU with this status. There are machines with a KVM
-# in which no guest gets anywhere.
+# A boot sector that ends QEMU with this status. On some machines KVM exists, but
+# guests do not run.
 kvm_runs() {
 	local sector=$OUT/kvm-probe rc
 

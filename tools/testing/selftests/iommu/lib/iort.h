@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The ACPI IO Remapping Table, as far as CANWBS is concerned.
+ * The parts of the ACPI IO Remapping Table that matter for CANWBS.
  *
- * CANWBS in the memory access flags of a root complex says that its DMA can be
- * made cacheable whatever attributes a guest chooses. Without it, and without
- * S2FWB in the SMMU, the driver does not let a guest have a stage 1.
+ * CANWBS in the memory access flags of a root complex means that its DMA can be
+ * made cacheable regardless of the attributes that a guest chooses. Without it,
+ * and without S2FWB in the SMMU, the driver does not let a guest have a stage
+ * 1.
  */
-#ifndef __SELFTEST_IOMMU_QEMU_IORT_H
-#define __SELFTEST_IOMMU_QEMU_IORT_H
+#ifndef __SELFTEST_IOMMU_LIB_IORT_H
+#define __SELFTEST_IOMMU_LIB_IORT_H
 
 #include <stddef.h>
 #include <stdint.h>
@@ -26,6 +27,7 @@
 #define IORT_ROOT_COMPLEX	2
 #define IORT_ROOT_FLAGS		23	/* u8 */
 #define IORT_ROOT_CANWBS	(1 << 2)
+#define IORT_ROOT_ATS		24	/* u8, of an u32: bit 0, ATS is supported */
 
 static inline uint32_t iort_get32(const uint8_t *p)
 {
@@ -41,8 +43,8 @@ static inline void iort_put32(uint8_t *p, uint32_t value)
 }
 
 /*
- * The flags of the next root complex, NULL after the last. *node and *off tell
- * where to go on, 0 at first. Sets *bad when the table does not hold together.
+ * The flags of the next root complex, or NULL after the last. *node and *off
+ * are the position, 0 at first. Sets *bad if the table is malformed.
  */
 static inline uint8_t *iort_next_root(uint8_t *iort, size_t size,
 				      uint32_t *node, size_t *off, int *bad)
@@ -67,7 +69,7 @@ static inline uint8_t *iort_next_root(uint8_t *iort, size_t size,
 		*off += len;
 		if (p[IORT_NODE_TYPE] != IORT_ROOT_COMPLEX)
 			continue;
-		if (len <= IORT_ROOT_FLAGS)
+		if (len <= IORT_ROOT_ATS)
 			return NULL;
 		*bad = 0;
 		return p + IORT_ROOT_FLAGS;
@@ -91,6 +93,7 @@ static inline int iort_count_canwbs(uint8_t *iort, size_t size,
 	return bad ? -1 : 0;
 }
 
+/* ATS as well, which makes no difference unless the SMMU and a device have it */
 static inline int iort_set_canwbs(uint8_t *iort, size_t size)
 {
 	uint32_t node = 0;
@@ -98,11 +101,13 @@ static inline int iort_set_canwbs(uint8_t *iort, size_t size)
 	size_t off, i;
 	int bad;
 
-	while ((flags = iort_next_root(iort, size, &node, &off, &bad)))
+	while ((flags = iort_next_root(iort, size, &node, &off, &bad))) {
 		*flags |= IORT_ROOT_CANWBS;
+		flags[IORT_ROOT_ATS - IORT_ROOT_FLAGS] |= 1;
+	}
 	if (bad)
 		return -1;
-	/* The kernel takes the initrd's table only if it is the newer one */
+	/* The kernel takes the initrd's table only if it is newer */
 	iort_put32(iort + IORT_OEM_REVISION,
 		   iort_get32(iort + IORT_OEM_REVISION) + 1);
 	iort[IORT_CHECKSUM] = 0;

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Threads that work against each other, on the objects of the mock IOMMU
+ * driver.
+ */
+#ifndef __SELFTEST_IOMMUFD_RACE_H
+#define __SELFTEST_IOMMUFD_RACE_H
+
+#include "iommufd_wait.h"
+
+/* Seconds that threads work against each other */
+#define STRESS_SECONDS	1.5
+
+/*
+ * Threads that work against each other for a while. A racer counts the errnos
+ * that it got, and the test decides which of them are allowed.
+ */
+#define MAX_ERRNO	133
+
+struct racer;
+
+struct stress {
+	int fd;
+	__u32 ioas;
+	__u32 parent;
+	atomic_uint viommu;
+	__u32 nested[2];
+	struct mock dev;
+	/* A device that comes and goes, 0 in between */
+	atomic_uint guest;
+	atomic_bool stop;
+	/* Whether the racers have met. The race goes on until they have */
+	bool (*met)(const struct racer *racers);
+};
+
+struct racer {
+	pthread_t thread;
+	struct stress *stress;
+	void (*once)(struct racer *racer);
+	unsigned long rounds;
+	/* The number of attaches to nested HWPTs by do_replace() */
+	unsigned long attached;
+	unsigned long got[MAX_ERRNO];
+	unsigned int seed;
+};
+
+static void got(struct racer *racer, int rc)
+{
+	racer->got[-rc < MAX_ERRNO ? -rc : MAX_ERRNO - 1]++;
+}
+
+/* Whether the racer got no other errno than these */
+#define got_only(racer, ...)                                           \
+	({                                                              \
+		static const int __ok[] = { __VA_ARGS__ };              \
+		__got_only(racer, __ok, ARRAY_SIZE(__ok));              \
+	})
+static bool __got_only(const struct racer *racer, const int *ok, size_t num)
+{
+	bool only = true;
+	size_t j;
+	int i;
+
+	for (i = 0; i < MAX_ERRNO; i++) {
+		if (!racer->got[i])
+			continue;
+		for (j = 0; j < num && ok[j] != -i; j++)
+			;
+		if (j == num) {
+			printf("# %lu times %s\n", racer->got[i], strerror(i));
+			only = false;
+		}
+	}
+	return only;
+}
+
+static void *racer_thread(void *arg)
+{
+	struct racer *racer = arg;
+
+	while (!racer->stress->stop) {
+		racer->once(racer);
+		racer->rounds++;
+	}
+	return NULL;
+}
+
+static void run_racers(struct stress *stress, struct racer *racers,
+		       unsigned int num, double seconds)
+{
+	unsigned int i;
+
+	stress->stop = false;
+	for (i = 0; i < num; i++) {
+		racers[i].stress = stress;
+		racers[i].seed = i + 1;
+		assert(!pthread_create(&racers[i].thread, NULL, racer_thread,
+				       &racers[i]));
+	}
+	usleep(seconds * 1e6);
+	/* On a busy machine, the racers may need longer to meet */
+	for (i = 0; i < 250 && stress->met && !stress->met(racers); i++)
+		usleep(100 * 1000);
+	stress->stop = true;
+	for (i = 0; i < num; i++)
+		assert(!pthread_join(racers[i].thread, NULL));
+}
+
+static void some_time(struct racer *racer, unsigned int max_us)
+{
+	usleep(rand_r(&racer->seed) % max_us);
+}
+
+#endif

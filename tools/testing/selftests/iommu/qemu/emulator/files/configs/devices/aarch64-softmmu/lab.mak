@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# The devices of the emulated host, and of no other machine
+
+CONFIG_ARM_VIRT=y
+CONFIG_ARM_GICV3=y
+CONFIG_ARM_GIC_KVM=n
+CONFIG_PCI_DEVICES=n
+CONFIG_TEST_DEVICES=n
+CONFIG_EDU=y
+CONFIG_NVME_PCI=y
+CONFIG_PCIE_PORT=y
+CONFIG_PXB=y
+CONFIG_VIRTIO_PCI=y
+CONFIG_VIRTIO_SERIAL=y
+CONFIG_VIRTIO_BLK=y
+CONFIG_VIRTIO_RNG=y
+
+# Kconfig does not know that the previous ones cannot be linked without these
+CONFIG_PCI_BRIDGE=y
+CONFIG_PCIE_PCI_BRIDGE=y
+CONFIG_CXL=y
+CONFIG_CXL_MEM_DEVICE=y
+CONFIG_SPDM_SOCKET=y

@@ -1,0 +1,571 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* See probe.h */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <limits.h>
+#include <poll.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/reboot.h>
+
+#include <linux/pci_regs.h>
+
+#include "../lib/edu.h"
+#include "../lib/host.h"
+#include "probe.h"
+#include "report.h"
+
+#define SMMU_LEN	48
+
+bool find_pci(unsigned int vendor, unsigned int device, unsigned int nth,
+	      char found[BDF_LEN])
+{
+	char bdfs[MAX_DEVICES][BDF_LEN];
+
+	if (nth >= pci_list(device << 16 | vendor, bdfs))
+		return false;
+	memcpy(found, bdfs[nth], BDF_LEN);
+	return true;
+}
+
+void bind_vfio(const char *bdf)
+{
+	int rc = pci_bind_vfio(bdf);
+
+	if (rc)
+		fail("%s does not bind to vfio-pci: %s", bdf, strerror(-rc));
+}
+
+static int by_name(const struct dirent **a, const struct dirent **b)
+{
+	return strcmp((*a)->d_name, (*b)->d_name);
+}
+
+/* The StreamID in the IORT of QEMU's machines, which is the requester ID */
+static unsigned int requester_id(const char *bdf)
+{
+	unsigned int domain, bus, slot, func;
+
+	if (sscanf(bdf, "%x:%x:%x.%x", &domain, &bus, &slot, &func) != 4)
+		return 0;
+	return bus << 8 | slot << 3 | func;
+}
+
+/* The name of a PCI device's SMMU in the messages of its driver, or "none" */
+static void smmu_of(const char *bdf, char smmu[SMMU_LEN])
+{
+	char path[256], link[PATH_MAX], *end, *start;
+	ssize_t len;
+
+	snprintf(smmu, SMMU_LEN, "none");
+	snprintf(path, sizeof(path), SYS_PCI "/%s/iommu", bdf);
+	len = readlink(path, link, sizeof(link) - 1);
+	if (len < 0)
+		return;
+	link[len] = 0;
+	/* .../NAME/iommu/... */
+	end = strstr(link, "/iommu/");
+	if (!end)
+		return;
+	*end = 0;
+	start = strrchr(link, '/');
+	snprintf(smmu, SMMU_LEN, "%.*s", SMMU_LEN - 1, start ? start + 1 : link);
+}
+
+/* "DMA" or "DMA-FQ" translate with stage 1, "identity" does not */
+static void group_type(const char *bdf, char *type, size_t size)
+{
+	char path[256];
+
+	snprintf(path, sizeof(path), SYS_PCI "/%s/iommu_group/type", bdf);
+	if (read_str(path, type, size))
+		snprintf(type, size, "none");
+}
+
+static void nvme_bdf(unsigned int nth, char bdf[BDF_LEN])
+{
+	char path[64], link[PATH_MAX];
+	const char *slash;
+	ssize_t len;
+
+	snprintf(path, sizeof(path), "/sys/class/nvme/nvme%u/device", nth);
+	len = readlink(path, link, sizeof(link) - 1);
+	link[len < 0 ? 0 : len] = 0;
+	slash = strrchr(link, '/');
+	snprintf(bdf, BDF_LEN, "%.*s", BDF_LEN - 1, slash ? slash + 1 : link);
+}
+
+static unsigned long long count_interrupts(const char *action)
+{
+	unsigned long long sum = 0;
+	static char buf[65536];
+	char *rest = buf, *line;
+	ssize_t len;
+
+	len = read_file("/proc/interrupts", buf, sizeof(buf) - 1);
+	if (len < 0)
+		return 0;
+	buf[len] = 0;
+	while ((line = strsep(&rest, "\n"))) {
+		char *p = strchr(line, ':'), *end;
+
+		if (!p || !strstr(line, action))
+			continue;
+		for (p++;; p = end) {
+			unsigned long long n = strtoull(p, &end, 10);
+
+			if (end == p || (*end && *end != ' '))
+				break;
+			sum += n;
+		}
+	}
+	return sum;
+}
+
+static void *map_pages(size_t size)
+{
+	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+void do_nvme(char *args)
+{
+	const char *size = strsep(&args, ",");
+	const size_t chunk = 1 << 20;
+	unsigned long mib = strtoul(size, NULL, 0), i;
+	unsigned int nth = args ? atoi(args) : 0;
+	unsigned long long before = 0, after;
+	char path[512], text[64], node[32], queue[32], smmu[SMMU_LEN];
+	uint8_t *data = NULL, *back = NULL;
+	unsigned long good = 0;
+	const char *why = NULL;
+	bool msix = false;
+	struct dirent **list;
+	char bdf[BDF_LEN];
+	ssize_t len;
+	int fd = -1, n;
+
+	report("run nvme");
+	tap("TAP version 13");
+	tap("1..4");
+	snprintf(node, sizeof(node), "nvme%un1", nth);
+	snprintf(queue, sizeof(queue), "nvme%uq", nth);
+	if (wait_for_node(node, 30)) {
+		tap("Bail out! no NVMe namespace");
+		goto out;
+	}
+	nvme_bdf(nth, bdf);
+	smmu_of(bdf, smmu);
+	report("device nvme %s vsid 0x%x smmu %s", bdf, requester_id(bdf), smmu);
+
+	group_type(bdf, text, sizeof(text));
+	tap("%sok 1 - %s: IOMMU group of type %s", strncmp(text, "DMA", 3) ?
+	    "not " : "", bdf, text);
+	report("group %s", text);
+
+	/* A file for each vector contains its kind */
+	snprintf(path, sizeof(path), SYS_PCI "/%s/msi_irqs", bdf);
+	n = scandir(path, &list, NULL, by_name);
+	while (n-- > 0) {
+		snprintf(path, sizeof(path), SYS_PCI "/%s/msi_irqs/%.16s", bdf,
+			 list[n]->d_name);
+		msix |= !read_str(path, text, sizeof(text)) &&
+			!strcmp(text, "msix");
+		free(list[n]);
+	}
+	tap("%sok 2 - %s: uses MSI-X", msix ? "" : "not ", bdf);
+
+	data = map_pages(mib * chunk);
+	back = map_pages(chunk);
+	snprintf(path, sizeof(path), "/dev/%s", node);
+	fd = open(path, O_RDWR | O_DIRECT | O_CLOEXEC);
+	if (fd < 0 || !data || !back) {
+		why = "cannot open the device";
+		goto compared;
+	}
+	before = count_interrupts(queue);
+	for (i = 0; i < mib * chunk; i += len) {
+		len = getrandom(data + i, mib * chunk - i, 0);
+		if (len < 0) {
+			why = "no random numbers";
+			goto compared;
+		}
+	}
+	for (i = 0; i < mib; i++) {
+		if (pwrite(fd, data + i * chunk, chunk, i * chunk) !=
+		    (ssize_t)chunk) {
+			why = "write failed";
+			goto compared;
+		}
+	}
+	for (i = 0; i < mib; i++) {
+		memset(back, 0, chunk);
+		if (pread(fd, back, chunk, i * chunk) != (ssize_t)chunk) {
+			why = "read failed";
+			goto compared;
+		}
+		if (memcmp(back, data + i * chunk, chunk)) {
+			why = "other data read than written";
+			goto compared;
+		}
+		good += chunk;
+	}
+compared:
+	tap("%sok 3 - %lu of %lu bytes verified%s%s", why ? "not " : "", good,
+	    mib * chunk, why ? ": " : "", why ? why : "");
+	report("verified %lu", good);
+	after = count_interrupts(queue);
+	tap("%sok 4 - %llu interrupts during IO", after > before ? "" : "not ",
+	    after - before);
+	report("msi %llu", after - before);
+out:
+	report("exit nvme status %d", why || !good);
+	if (fd >= 0)
+		close(fd);
+	if (data)
+		munmap(data, mib * chunk);
+	if (back)
+		munmap(back, chunk);
+}
+
+void do_reads(char *args)
+{
+	unsigned long num = strtoul(strsep(&args, ","), NULL, 0), i;
+	char path[64];
+	void *page = map_pages(4096);
+	int fd;
+
+	snprintf(path, sizeof(path), "/dev/nvme%un1", args ? atoi(args) : 0);
+	fd = open(path, O_RDONLY | O_DIRECT | O_CLOEXEC);
+	for (i = 0; page && i < num; i++)
+		if (pread(fd, page, 4096, i % 1024 * 4096) != 4096)
+			fail("%s: read %lu: %s", path, i, strerror(errno));
+	report("reads %lu", i);
+	close(fd);
+	munmap(page, 4096);
+}
+
+void do_idle(const char *arg)
+{
+	unsigned int seconds = atoi(arg);
+
+	report("idle %u", seconds);
+	/* Idleness itself is the subject */
+	sleep(seconds);
+}
+
+/* IO without an end, in which a byte to @progress follows each 100 requests */
+static _Noreturn void io_forever(int progress)
+{
+	void *page = map_pages(4096);
+	unsigned long i;
+	int fd;
+
+	fd = open("/dev/nvme0n1", O_RDWR | O_DIRECT | O_CLOEXEC);
+	if (!page)
+		_exit(1);
+	for (i = 1;; i++) {
+		off_t at = i % 1024 * 4096;
+
+		if (pread(fd, page, 4096, at) != 4096 ||
+		    pwrite(fd, page, 4096, at) != 4096)
+			_exit(1);
+		if (!(i % 100) && write(progress, "", 1) != 1)
+			_exit(1);
+	}
+}
+
+void do_kill(void)
+{
+	int progress[2];
+	char c;
+	pid_t pid;
+
+	if (pipe2(progress, O_CLOEXEC))
+		fail("no pipe: %m");
+	pid = fork();
+	if (pid < 0)
+		fail("no process: %m");
+	if (!pid)
+		io_forever(progress[1]);
+	close(progress[1]);
+	if (read(progress[0], &c, 1) != 1)
+		fail("no IO");
+	report("kill");
+	while (read(progress[0], &c, 1) == 1)
+		;
+	fail("the IO ended before the VMM");
+}
+
+void do_reboot(const char *arg)
+{
+	if (ask("reboot %s", arg) != 'y')
+		return;
+	reboot(RB_AUTOBOOT);
+	fail("no reboot: %m");
+}
+
+/*
+ * The power of the slot behind a port, and its indicator. The guest's kernel has no
+ * driver for hotplug, so this is its part.
+ */
+static int slot_power(const char *port, bool on)
+{
+	uint8_t at = PCI_CAPABILITY_LIST, id[2] = {};
+	char path[256];
+	uint16_t ctl;
+	int fd, rc = -EIO;
+
+	snprintf(path, sizeof(path), SYS_PCI "/%s/config", port);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	if (pread(fd, &at, 1, at) != 1)
+		goto out;
+	while (at && pread(fd, id, 2, at) == 2 && id[0] != PCI_CAP_ID_EXP)
+		at = id[1];
+	at += PCI_EXP_SLTCTL;
+	if (id[0] != PCI_CAP_ID_EXP || pread(fd, &ctl, 2, at) != 2)
+		goto out;
+	ctl &= ~(PCI_EXP_SLTCTL_PCC | PCI_EXP_SLTCTL_PIC);
+	ctl |= on ? PCI_EXP_SLTCTL_PWR_IND_ON :
+		    PCI_EXP_SLTCTL_PWR_IND_OFF | PCI_EXP_SLTCTL_PCC;
+	if (pwrite(fd, &ctl, 2, at) == 2)
+		rc = 0;
+out:
+	close(fd);
+	return rc;
+}
+
+void do_plug(const char *id, bool plug)
+{
+	static const char node[] = "nvme0n1";
+	static char port[BDF_LEN];
+	const char *what = plug ? "plug" : "unplug";
+	char bdf[BDF_LEN], path[PATH_MAX], *slash;
+	bool done;
+	int rc;
+
+	report("run %s", what);
+	tap("1..2");
+	done = ask("%s %s", what, id) == 'y';
+	tap("%sok 1 - the VMM will %s %s", done ? "" : "not ", what, id);
+	if (plug) {
+		rc = slot_power(port, true) ?:
+		     write_str("/sys/bus/pci/rescan", "1") ?:
+		     wait_for_node(node, 30);
+	} else {
+		nvme_bdf(0, bdf);
+		/* .../PORT/BDF */
+		snprintf(path, sizeof(path), SYS_PCI "/%s", bdf);
+		slash = realpath(path, NULL);
+		if (!slash)
+			fail("%s: %m", path);
+		snprintf(path, sizeof(path), "%s", dirname(slash));
+		free(slash);
+		slash = strrchr(path, '/');
+		snprintf(port, sizeof(port), "%.*s", BDF_LEN - 1, slash + 1);
+		snprintf(path, sizeof(path), SYS_PCI "/%s/remove", bdf);
+		rc = write_str(path, "1") ?: wait_for_no_node(node, 30) ?:
+		     slot_power(port, false);
+	}
+	tap("%sok 2 - %s is %s%s%s", rc ? "not " : "", node,
+	    plug ? "there" : "gone", rc ? ": " : "", rc ? strerror(-rc) : "");
+	report("exit %s status %d", what, !done || rc);
+}
+
+void do_smmus(const char *arg)
+{
+	unsigned int want = atoi(arg), have = 0, i, k;
+	char smmu[MAX_NAMES][SMMU_LEN], node[32], bdf[BDF_LEN];
+
+	if (!want || want > MAX_NAMES)
+		fail("smmus= needs a number up to %d", MAX_NAMES);
+	report("run smmus");
+	tap("1..1");
+	for (i = 0; i < want; i++) {
+		snprintf(node, sizeof(node), "nvme%un1", i);
+		if (wait_for_node(node, 30))
+			break;
+		nvme_bdf(i, bdf);
+		smmu_of(bdf, smmu[i]);
+		for (k = 0; k < i && strcmp(smmu[k], smmu[i]); k++)
+			;
+		have += k == i && strcmp(smmu[i], "none");
+	}
+	tap("%sok 1 - %u of %u NVMe, %u SMMUs", have == want ? "" : "not ", i,
+	    want, have);
+	report("exit smmus status %d", have != want);
+}
+
+/*
+ * The next event in the messages of an SMMU's driver: a line with a header, and
+ * a line for each word of the record. Lines of another SMMU may be in between.
+ */
+static bool next_event(int kmsg, const char *smmu, uint64_t evt[4],
+		       long long end)
+{
+	unsigned int words = 4;
+	char record[2048];
+
+	for (;;) {
+		struct pollfd pfd = { .fd = kmsg, .events = POLLIN };
+		long long left = end - now_ms();
+		char *text, *next;
+		ssize_t len;
+
+		if (left <= 0)
+			return false;
+		if (poll(&pfd, 1, left) <= 0)
+			continue;
+		len = read(kmsg, record, sizeof(record) - 1);
+		/* EPIPE: the record was overwritten before it was read */
+		if (len < 0)
+			continue;
+		record[len] = 0;
+		record[strcspn(record, "\n")] = 0;
+		text = strchr(record, ';');
+		if (!text)
+			continue;
+		/* "arm-smmu-v3 NAME: " and then a tab, escaped, or "event" */
+		text = strstr(text, smmu);
+		if (!text || strncmp(text + strlen(smmu), ": ", 2))
+			continue;
+		text += strlen(smmu) + 2;
+		if (!strncmp(text, "event 0x", 8) && strstr(text, "received")) {
+			words = 0;
+		} else if (words < 4 && !strncmp(text, "\\x090x", 6)) {
+			evt[words] = strtoull(text + 4, &next, 16);
+			if (!*next && ++words == 4)
+				return true;
+		}
+	}
+}
+
+/*
+ * The DMA and the event are only reported here, and guest.awk compares them. An
+ * edu without a driver is attached to a default domain, which contains only the
+ * window of the MSIs, far below. But it has no domain at all before its first
+ * driver.
+ */
+void do_edu(const char *arg)
+{
+	char bdf[BDF_LEN], path[256], smmu[SMMU_LEN], type[64];
+	long long end = now_ms() + 15 * 1000;
+	volatile uint64_t *bar;
+	uint64_t addr, evt[4];
+	uint16_t command;
+	int kmsg, fd, rc;
+
+	if (!find_pci(EDU_ID & 0xffff, EDU_ID >> 16, atoi(arg), bdf))
+		fail("no edu device");
+	bind_vfio(bdf);
+	rc = pci_unbind(bdf);
+	if (rc)
+		fail("unbind %s: %s", bdf, strerror(-rc));
+	smmu_of(bdf, smmu);
+	group_type(bdf, type, sizeof(type));
+	kmsg = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	if (kmsg < 0 || lseek(kmsg, 0, SEEK_END) < 0)
+		fail("cannot read the kernel log: %m");
+
+	snprintf(path, sizeof(path), SYS_PCI "/%s/enable", bdf);
+	if (write_str(path, "1"))
+		fail("cannot enable %s", bdf);
+	snprintf(path, sizeof(path), SYS_PCI "/%s/config", bdf);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	if (fd < 0 || pread(fd, &command, 2, 4) != 2)
+		fail("cannot read the configuration of %s: %m", bdf);
+	command |= 4;
+	if (pwrite(fd, &command, 2, 4) != 2)
+		fail("cannot make %s a bus master: %m", bdf);
+	close(fd);
+
+	snprintf(path, sizeof(path), SYS_PCI "/%s/resource0", bdf);
+	fd = open(path, O_RDWR | O_SYNC | O_CLOEXEC);
+	bar = fd < 0 ? MAP_FAILED : mmap(NULL, 4096, PROT_READ | PROT_WRITE,
+					 MAP_SHARED, fd, 0);
+	if (bar == MAP_FAILED)
+		fail("cannot map BAR 0 of %s: %m", bdf);
+	close(fd);
+
+	if (getrandom(&addr, sizeof(addr), 0) != sizeof(addr))
+		fail("no random numbers");
+	addr = (addr & 0x3ffffffff8) | 1ULL << 38;
+	report("dma %s group %s sid 0x%08x smmu %s from 0x%016llx", bdf, type,
+	       requester_id(bdf), smmu, (unsigned long long)addr);
+	bar[EDU_REG_DMA_SRC / 8] = addr;
+	bar[EDU_REG_DMA_DST / 8] = EDU_BUF;
+	bar[EDU_REG_DMA_COUNT / 8] = 8;
+	bar[EDU_REG_DMA_CMD / 8] = EDU_DMA_RUN;
+	if (next_event(kmsg, smmu, evt, end))
+		report("event %s 0x%016llx 0x%016llx 0x%016llx 0x%016llx", smmu,
+		       (unsigned long long)evt[0], (unsigned long long)evt[1],
+		       (unsigned long long)evt[2], (unsigned long long)evt[3]);
+	else
+		report("note no event from %s", smmu);
+	munmap((void *)bar, 4096);
+	close(kmsg);
+}
+
+/*
+ * KUnit gives a test that maps memory an mm, and never drops the last reference
+ * to it (kunit_attach_mm() in 6.12).
+ */
+static bool is_kunits_own_leak(const char *record, size_t len)
+{
+	static const char name[] = "kunit_vm_mmap_init";
+
+	return memmem(record, len, name, sizeof(name) - 1);
+}
+
+void do_kmemleak(void)
+{
+	static const char file[] = "/sys/kernel/debug/kmemleak";
+	static const char mark[] = "unreferenced object ";
+	unsigned int leaks = 0, others = 0;
+	char *all, *at, *next;
+	int rc, i;
+
+	report("run kmemleak");
+	tap("1..1");
+	/*
+	 * Only an object of more than five seconds of age counts, and only if
+	 * two scans have found the same checksum of it.
+	 */
+	sleep(6);
+	for (i = 0; i < 2; i++) {
+		rc = write_str(file, "scan");
+		if (rc)
+			fail("kmemleak: %s", strerror(-rc));
+	}
+	all = read_all(file);
+	for (at = strstr(all, mark); at; at = next) {
+		size_t len;
+
+		next = strstr(at + 1, mark);
+		len = next ? (size_t)(next - at) : strlen(at);
+		if (is_kunits_own_leak(at, len)) {
+			others++;
+			continue;
+		}
+		/* Further leaks are most likely the same */
+		if (leaks++ < 20)
+			write_all(report_fd, at, len);
+	}
+	free(all);
+	if (others)
+		tap("# %u leaks of KUnit itself", others);
+	tap("%sok 1 - no leak", leaks ? "not " : "");
+	report("exit kmemleak status %d", !!leaks);
+}
