@@ -6,85 +6,112 @@ LAB := tools/testing/selftests/iommu/qemu
 TREE := $(CURDIR)/build/linux
 OBJ := $(CURDIR)/build/obj
 ROOTFS := $(CURDIR)/build/root-arm64
-# When the first make of them began
+# When the outermost make began
 ifndef BEGAN
 export BEGAN := $(shell date +%s)
 endif
 export LINUX
-# What tools say is looked at
+# The output of tools is parsed
 export LC_ALL := C.UTF-8
 TOTALS := $(CURDIR)/build/totals
 
-# What make test runs on: the plain kernel, one that checks itself, another machine
-KERNELS ?= plain x86_64 debug
-ifneq ($(or $(filter-out plain x86_64 debug,$(KERNELS)),$(if $(strip $(KERNELS)),,none)),)
-$(error KERNELS is one or more of: plain x86_64 debug)
+# The machines: the plain kernel, a kernel with debug options, the plain kernel on an
+# emulator with models of more hardware, and x86-64
+MACHINES := plain debug models x86_64
+# The kernel for x86-64 takes too long to build for each make test: see check-all
+KERNELS ?= $(filter-out x86_64,$(MACHINES))
+ifneq ($(or $(filter-out $(MACHINES),$(KERNELS)),$(if $(strip $(KERNELS)),,none)),)
+$(error KERNELS must be one or more of: $(MACHINES))
 endif
 
 STAGE := scripts/stage
+# A stage that builds a kernel in $(1), of about $(2) object files
+KERNEL_STAGE = $(STAGE) -p 'echo $$(find $(1) -name "*.o" 2>/dev/null | wc -l) $(2)'
 IN_LAB = $(MAKE) --no-print-directory -s -C $(LAB) KERNEL_TREE=$(TREE) BUILD=$(OBJ) \
 	QEMU=$(CURDIR)/build/bin/qemu-system-aarch64 ROOTFS=$(ROOTFS) \
+	QEMU_SOURCE=$(CURDIR)/build/qemu/source.tar.xz \
+	QEMU_PYTHON=$(CURDIR)/build/qemu/meson/usr/lib/python3/dist-packages \
 	FIRMWARE=$(ROOTFS)/usr/share/qemu-efi-aarch64/QEMU_EFI.fd
 IN_X86 = $(MAKE) --no-print-directory -s -C $(LAB) KERNEL_TREE=$(TREE) \
 	BUILD=$(OBJ)/x86_64 ARCH=x86_64
 
-# What failed before it could count anything
+# A failure before the first test has been counted
 NOTE_FAILURE = grep -q '^fail' $(TOTALS) || \
 	printf 'fail\ttools\tmake test\tended early\n' >>$(TOTALS)
 TEST_ON = $(if $(filter $(1),$(KERNELS)),$(MAKE) --no-print-directory -s test-$(1) \
 	|| $(NOTE_FAILURE),true)
-# One kernel is built while the one before is tested, which leaves half of two
-# processors idle. Who tests it sees whether that went well.
-BUILD_AHEAD = $(if $(filter $(1),$(KERNELS)),nice -n 19 $(MAKE) --no-print-directory \
+# A kernel, or the emulator, is built while the previous kernel is tested, because the
+# tests leave half of two processors idle. If the build fails, the test of this kernel
+# reports it.
+BUILD_AHEAD = $(if $(filter $(1),$(KERNELS)),STAGE_SHARED=1 nice -n 19 $(MAKE) --no-print-directory \
 	-s kernel-$(1),true)
 
 help:
-	@echo 'make run      a guest drives its NVMe behind an SMMU of its own, in an emulated'
-	@echo '              Arm host: installs, builds and boots what that takes'
-	@echo 'make test     all tests; make test KERNELS=plain SCENARIOS="nesting kunit" for'
-	@echo '              some of them'
-	@echo 'make tree     the kernel with the series as commits, in build/linux'
-	@echo 'make refresh  the commits of build/linux back into patches/ and the new files'
-	@echo 'make series   build/series/NNNN-*.patch for git am'
-	@echo 'make stat     how large the series is'
-	@echo 'make bench    what the calls of a VMM cost, in instructions'
-	@echo 'make check    checkpatch, compilers and sparse on the series; make check-all:'
-	@echo '              on each commit in seven configurations, the documentation, the'
-	@echo '              configuration of Debian, and the rest of the debug kernel'
-	@echo 'make quilt    build/quilt, as debian/patches takes it'
-	@echo 'make releases to which releases of 6.12 the series applies, and whether it'
-	@echo '              builds there: three minutes for each'
+	@echo 'Run:'
+	@echo '  make run       boot an emulated Arm host, whose guest drives its NVMe behind an'
+	@echo '                 SMMU of its own; installs and builds everything for this'
+	@echo '  make test      run all tests; make test KERNELS=plain SCENARIOS="nesting kunit"'
+	@echo '                 runs some of them'
+	@echo '  make test-mainline'
+	@echo '                 run the selftests of iommufd in Linux 7.3, unmodified'
+	@echo '  make bench     measure the calls of a VMM, and the reads of a guest, in'
+	@echo '                 instructions'
 	@echo
-	@echo 'LINUX=DIR     another unpacked 6.12.y than the one of Debian'
-	@echo 'V=1           show what the tests print'
-	@echo 'KERNELS="..." of make test: plain, x86_64, debug (KASAN, lockdep and others)'
+	@echo 'Apply:'
+	@echo '  make series    write build/series/NNNN-*.patch for git am'
+	@echo '  make quilt     write build/quilt/patches for debian/patches'
+	@echo '  make rpm       write build/rpm for a source RPM'
+	@echo '  make releases  check to which releases of 6.12 the series applies, and build'
+	@echo '                 there; three minutes for each'
+	@echo
+	@echo 'Develop (see CONTRIBUTING):'
+	@echo '  make tree      write the kernel with the series as commits to build/linux'
+	@echo '  make refresh   copy the commits of build/linux back to patches/ and new files'
+	@echo '  make rebase    LINUX=DIR: rebase the series onto the unpacked 6.12.y in DIR'
+	@echo '  make check     run checkpatch, compilers and sparse on the series'
+	@echo '  make check-all also build each commit in seven configurations, and the'
+	@echo '                 configuration of Debian; build the documentation; run the rest'
+	@echo "                 of the debug kernel's tests, x86-64, and mainline's tests; takes"
+	@echo '                 hours'
+	@echo '  make docs      build the pages of Documentation/'
+	@echo '  make stat      show the size of the series'
+	@echo
+	@echo 'Variables:'
+	@echo '  LINUX=DIR      an unpacked 6.12.y to use in place of that of Debian'
+	@echo '  V=1            show the output of the tests'
+	@echo '  KERNELS="..."  for make test: plain, debug (KASAN, lockdep and others), models'
+	@echo '                 (the plain kernel on an SMMU with models of more hardware), and'
+	@echo '                 x86_64, which is not among them by default'
 
 tree:
 	@$(STAGE) "build tools" scripts/setup build
 	@$(STAGE) "kernel tree" scripts/series push
 
-# Both take a minute of one processor the first time
+# Each of the two takes a minute of one processor the first time
 parts:
 	@$(STAGE) "build tools" scripts/setup build
-	@{ $(STAGE) "QEMU" scripts/setup lab && \
+	@export STAGE_SHARED=1; { $(STAGE) "QEMU" scripts/setup lab && \
 		$(STAGE) "host and guest" $(IN_LAB) parts; } & parts=$$!; \
 		$(STAGE) "kernel tree" scripts/series push; tree=$$?; \
 		wait $$parts && exit $$tree
 
 lab: parts
-	@$(STAGE) "kernel" $(IN_LAB) kernel
+	@$(call KERNEL_STAGE,$(OBJ)/host,1210) "kernel" $(IN_LAB) init kernel
 
 run: lab
-	@$(IN_LAB) judge SCENARIOS=guest SUMMARY=1
+	@$(IN_LAB) judge SCENARIOS="guest guest_queue" SUMMARY=1
 
-# All of them run, whichever fails; the report decides
+# All tests run even if some fail; the report decides
 test: lab
 	@$(STAGE) "tests" $(IN_LAB) tests
 	@rm -f $(TOTALS) build/result
 	@$(STAGE) "series tool" $(LAB)/tap.sh tools scripts/series-test $(TOTALS) || \
 		$(NOTE_FAILURE)
+	@$(STAGE) "stage tool" $(LAB)/tap.sh tools scripts/stage-test $(TOTALS) || \
+		$(NOTE_FAILURE)
 	@$(STAGE) "judges of the tests" env IORT=$(OBJ)/iort \
 		$(LAB)/tap.sh tools $(LAB)/selftest.sh $(TOTALS) || $(NOTE_FAILURE)
+	@$(STAGE) "packages of the packaging tools" scripts/setup package
 	@$(STAGE) "packaging tools" $(LAB)/tap.sh tools scripts/package-test $(TOTALS) || \
 		$(NOTE_FAILURE)
 	@$(STAGE) "check tools" scripts/setup check
@@ -99,8 +126,9 @@ test: lab
 	@for t in unit fuzz; do $(STAGE) "smmu-nesting: $$t" $(LAB)/tap.sh tools \
 		$(OBJ)/hostcheck-tests/tests/$$t $(TOTALS) || $(NOTE_FAILURE); done
 	@$(call BUILD_AHEAD,debug) & $(call TEST_ON,plain); wait
-	@$(call BUILD_AHEAD,x86_64) & $(call TEST_ON,debug); wait
+	@{ $(call BUILD_AHEAD,x86_64); $(call BUILD_AHEAD,models); } & $(call TEST_ON,debug); wait
 	@$(call TEST_ON,x86_64)
+	@$(call TEST_ON,models)
 	@scripts/report $(TOTALS) build/result
 
 test-plain:
@@ -108,41 +136,67 @@ test-plain:
 
 kernel-x86_64:
 	@$(STAGE) "x86-64 emulator" scripts/setup x86
-	@$(STAGE) "x86-64 kernel" $(IN_X86) all
+	@$(call KERNEL_STAGE,$(OBJ)/x86_64,1200) "x86-64 kernel" $(IN_X86) all
 
 test-x86_64: kernel-x86_64
 	@$(IN_X86) judge-test TOTALS=$(TOTALS)
 
+# Ninja prints "[DONE/TOTAL]"
+kernel-models:
+	@$(STAGE) "source of the emulator" scripts/setup models
+	@[ ! -e build/qemu/source.tar.xz ] || $(STAGE) -p \
+		'sed -n "s,^\[\([0-9]*\)/\([0-9]*\)\].*,\1 \2,p" build/log/emulator.log | tail -1' \
+		"emulator" nice $(IN_LAB) emulator
+
+test-models: kernel-models
+	@$(IN_LAB) judge-test MODELS=yes TOTALS=$(TOTALS)
+
 kernel-debug:
-	@$(STAGE) "debug kernel" $(IN_LAB) kernel DEBUG_KERNEL=yes
+	@$(call KERNEL_STAGE,$(OBJ)/host-debug,1250) "debug kernel" $(IN_LAB) kernel DEBUG_KERNEL=yes
 
 test-debug: kernel-debug
 	@$(IN_LAB) judge-test DEBUG_KERNEL=yes TOTALS=$(TOTALS)
 
 bench: parts
-	@$(STAGE) "kernel to measure" $(IN_LAB) kernel BENCH_KERNEL=yes
+	@$(call KERNEL_STAGE,$(OBJ)/host-bench,1200) "kernel to measure" $(IN_LAB) kernel BENCH_KERNEL=yes
 	@$(STAGE) "tests" $(IN_LAB) tests
 	@$(IN_LAB) judge SCENARIOS=bench BENCH_KERNEL=yes
 	@scripts/bench-table $(OBJ)/host-bench-results/bench/report.log
+	@$(IN_LAB) judge SCENARIOS=guest_cost BENCH_KERNEL=yes SUMMARY=1
+
+# Check the interfaces that user space of mainline relies on with mainline's own tests
+test-mainline: lab
+	@$(STAGE) "tests" $(IN_LAB) tests
+	@$(STAGE) "mainline's tests" scripts/setup mainline
+	@OBJ=$(OBJ) scripts/test-mainline $(IN_LAB)
 
 check: series
 	@$(STAGE) "check tools" scripts/setup check
 	@$(STAGE) "configuration" $(IN_LAB) $(OBJ)/host/.config
 	@OBJ=$(OBJ) scripts/check
 
-# What takes too long for make test
+# Checks that take too long for make test
 check-all: check docs lab
 	@scripts/check-commits
 	@scripts/debian-config
 	@$(STAGE) "tests" $(IN_LAB) tests
-	@$(MAKE) --no-print-directory -s test-debug SCENARIOS="iommufd nesting no_canwbs guest guest_two" \
-		ALL=1
+	@$(MAKE) --no-print-directory -s test-debug SCENARIOS="iommufd nesting no_canwbs guest guest_vcmdq \
+		guest_vcmdq_two guest_vcmdq_life guest_two" ALL=1
+	@$(MAKE) --no-print-directory -s test-models SCENARIOS=strict
+	@$(MAKE) --no-print-directory -s test-x86_64
+	@$(MAKE) --no-print-directory -s test-mainline
 
 # As debian/patches takes it
 quilt: series
-	@scripts/setup quilt
-	@scripts/quilt
-	@scripts/quilt check
+	@scripts/setup package
+	@scripts/package quilt
+	@scripts/package quilt check
+
+# As a source RPM takes it
+rpm: series
+	@scripts/setup package
+	@scripts/package rpm
+	@scripts/package rpm check
 
 releases: series
 	@BUILD_WITH="$(CURDIR)/scripts/build-touched" scripts/releases $(DIRS)
@@ -154,6 +208,9 @@ docs: tree
 refresh:
 	@scripts/series refresh $(if $(FORCE),--force)
 
+rebase: tree
+	@scripts/series rebase "$(or $(LINUX),$(error LINUX=DIR must name the unpacked 6.12.y to rebase onto))"
+
 series: tree
 	@scripts/series export
 
@@ -161,5 +218,5 @@ stat:
 	@scripts/series stat
 
 # Parts of test
-.PHONY: test-plain test-x86_64 test-debug kernel-x86_64 kernel-debug
-.PHONY: help tree parts lab run test bench check check-all refresh series stat quilt releases docs
+.PHONY: test-plain test-x86_64 test-debug test-models kernel-x86_64 kernel-debug kernel-models
+.PHONY: help tree parts lab run test test-mainline bench check check-all refresh rebase series stat quilt rpm releases docs

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# For scripts that look at the series in build/linux and report as TAP: sourced,
-# with $tree set, and $obj before make_. They end with: echo "1..$n"; exit $failed
+# Functions for scripts that check the series in build/linux and report as TAP.
+# The caller sets $obj before make_, and must end with: echo "1..$n"; exit $failed
+. "${BASH_SOURCE[0]%/*}/lib.bash"
 
-# What tools say is looked at
-export LC_ALL=C.UTF-8
 n=0
 failed=0
 cross=
@@ -22,7 +21,7 @@ result() {
 	fi
 }
 
-# added_lines FROM TO: what is new between two commits, as FILE:LINE
+# added_lines FROM TO: the lines added between two commits, as FILE:LINE
 added_lines() {
 	git -C "$tree" diff -U0 --no-renames "$1" "$2" |
 		awk '/^\+\+\+ / { file = substr($2, 3) }
@@ -34,7 +33,8 @@ added_lines() {
 			}'
 }
 
-# make_ TARGET...: in the tree, for arm64, by the cross compiler if it takes one
+# make_ TARGET...: run make in the tree, for arm64, with a cross compiler if
+# needed
 make_() {
 	nice make -C "$tree" O="$obj" ARCH=arm64 CROSS_COMPILE="$cross" -s -j"$(nproc)" "$@"
 }
