@@ -73,6 +73,8 @@ help:
 	@echo '                 configuration of Debian; build the documentation; run the rest'
 	@echo "                 of the debug kernel's tests, x86-64, and mainline's tests; takes"
 	@echo '                 hours'
+	@echo '  make soak      TIME=SECONDS: guests that do IO, reboot, are killed and lose their'
+	@echo '                 devices, on the debug kernel (two hours)'
 	@echo '  make docs      build the pages of Documentation/'
 	@echo '  make stat      show the size of the series'
 	@echo
@@ -164,6 +166,12 @@ bench: parts
 	@scripts/bench-table $(OBJ)/host-bench-results/bench/report.log
 	@$(IN_LAB) judge SCENARIOS=guest_cost BENCH_KERNEL=yes SUMMARY=1
 
+# On the debug kernel, for TIME seconds
+soak: lab
+	@$(STAGE) "tests" $(IN_LAB) tests
+	@$(MAKE) --no-print-directory -s kernel-debug kernel-models
+	@$(IN_LAB) judge SCENARIOS=soak DEBUG_KERNEL=yes SOAK=$(or $(TIME),7200)
+
 # Check the interfaces that user space of mainline relies on with mainline's own tests
 test-mainline: lab
 	@$(STAGE) "tests" $(IN_LAB) tests
@@ -219,4 +227,4 @@ stat:
 
 # Parts of test
 .PHONY: test-plain test-x86_64 test-debug test-models kernel-x86_64 kernel-debug kernel-models
-.PHONY: help tree parts lab run test test-mainline bench check check-all refresh rebase series stat quilt rpm releases docs
+.PHONY: help tree parts lab run test soak test-mainline bench check check-all refresh rebase series stat quilt rpm releases docs

@@ -118,6 +118,10 @@ bool arm_smmu_s2_compatible(struct arm_smmu_domain *smmu_domain,
 		return false;
 	if (cfg->ias > smmu->ias || cfg->oas > smmu->oas)
 		return false;
+	/* Without S2HD, a write to a clean page would fault */
+	if (cfg->quirks & IO_PGTABLE_QUIRK_ARM_HD &&
+	    !(smmu->features & ARM_SMMU_FEAT_HD))
+		return false;
 	/*
 	 * The memory attributes in the PTEs have another meaning with S2FWB. An
 	 * SMMU with S2FWB can use a table without it, as STE.S2FWB follows the

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include <linux/pci_regs.h>
 #include <linux/vfio.h>
 
 #include "smmuv3_vm.h"
@@ -421,6 +422,21 @@ FIXTURE(pasid)
 	__u32 hwpt[3];
 };
 
+FIXTURE_VARIANT(pasid)
+{
+	bool ats;
+};
+
+FIXTURE_VARIANT_ADD(pasid, untranslated)
+{
+	.ats = false,
+};
+
+FIXTURE_VARIANT_ADD(pasid, ats)
+{
+	.ats = true,
+};
+
 static int pasid_attach(struct edu *dev, __u32 pasid, __u32 pt_id)
 {
 	struct vfio_device_attach_iommufd_pt cmd = {
@@ -458,6 +474,12 @@ FIXTURE_SETUP(pasid)
 	ASSERT_EQ(0, edu_open(&self->dev, bdf, self->fd));
 	if (!has_pasids(&self->dev))
 		SKIP(return, "no substreams");
+	if (variant->ats) {
+		if (!(self->dev.info.idr[0] & IDR0_ATS) ||
+		    !pci_has_ext_cap(bdf, PCI_EXT_CAP_ID_ATS))
+			SKIP(return, "no ATS");
+		self->dev.dma_flags = EDU_DMA_ATS;
+	}
 	for (i = 0; i != 3; i++) {
 		ASSERT_EQ(0, guest_init(&self->g[i], self->fd));
 		ASSERT_EQ(0, hwpt_alloc(self->fd, self->dev.dev_id,
@@ -516,23 +538,16 @@ TEST_F(pasid, dma)
 TEST_F(pasid, replace_and_detach)
 {
 	struct edu *dev = &self->dev;
-	int ats;
 
-	for (ats = 0; ats != 2; ats++) {
-		dev->dma_flags = ats ? EDU_DMA_ATS : 0;
-		if (ats && !(dev->info.idr[0] & IDR0_ATS))
-			break;
-		EXPECT_TRUE(reaches(dev, &self->g[1], 1));
-		EXPECT_TRUE(reaches(dev, &self->g[2], 5));
-		ASSERT_EQ(0, pasid_attach(dev, 1, self->hwpt[2]));
-		EXPECT_TRUE(reaches(dev, &self->g[2], 1));
-		EXPECT_TRUE(reaches(dev, &self->g[2], 5));
-		ASSERT_EQ(0, pasid_detach(dev, 1));
-		EXPECT_TRUE(reaches_nothing(dev, &self->g[2], 1));
-		EXPECT_TRUE(reaches(dev, &self->g[2], 5));
-		EXPECT_TRUE(reaches(dev, &self->g[0], 0));
-		ASSERT_EQ(0, pasid_attach(dev, 1, self->hwpt[1]));
-	}
+	EXPECT_TRUE(reaches(dev, &self->g[1], 1));
+	EXPECT_TRUE(reaches(dev, &self->g[2], 5));
+	ASSERT_EQ(0, pasid_attach(dev, 1, self->hwpt[2]));
+	EXPECT_TRUE(reaches(dev, &self->g[2], 1));
+	EXPECT_TRUE(reaches(dev, &self->g[2], 5));
+	ASSERT_EQ(0, pasid_detach(dev, 1));
+	EXPECT_TRUE(reaches_nothing(dev, &self->g[2], 1));
+	EXPECT_TRUE(reaches(dev, &self->g[2], 5));
+	EXPECT_TRUE(reaches(dev, &self->g[0], 0));
 }
 
 /* The RID can go without its PASIDs, and they without it */
@@ -557,22 +572,19 @@ TEST_F(pasid, unmap)
 {
 	struct edu *dev = &self->dev;
 	struct guest *g = &self->g[1];
-	__u64 hit;
-	int ats;
+	__u64 hit, inv;
 
-	for (ats = 0; ats != 2; ats++) {
-		dev->dma_flags = ats ? EDU_DMA_ATS : 0;
-		if (ats && !(dev->info.idr[0] & IDR0_ATS))
-			break;
-		ASSERT_EQ(0, guest_map(g, HOLE_IPA, HOLE_SIZE, true));
-		use_pasid(dev, 1);
-		EXPECT_EQ(HOLE_IPA, lands(dev, g, HOLE_IPA));
-		hit = edu_reg(dev, EDU_REG_ATC_HITS);
-		EXPECT_EQ(HOLE_IPA, lands(dev, g, HOLE_IPA));
-		EXPECT_EQ(hit + ats, edu_reg(dev, EDU_REG_ATC_HITS));
-		ASSERT_EQ(0, guest_unmap(g, HOLE_IPA));
-		EXPECT_EQ(NOWHERE, lands(dev, g, HOLE_IPA));
-	}
+	ASSERT_EQ(0, guest_map(g, HOLE_IPA, HOLE_SIZE, true));
+	use_pasid(dev, 1);
+	EXPECT_EQ(HOLE_IPA, lands(dev, g, HOLE_IPA));
+	hit = edu_reg(dev, EDU_REG_ATC_HITS);
+	EXPECT_EQ(HOLE_IPA, lands(dev, g, HOLE_IPA));
+	EXPECT_EQ(hit + variant->ats, edu_reg(dev, EDU_REG_ATC_HITS));
+	inv = edu_reg(dev, EDU_REG_ATC_INVS);
+	ASSERT_EQ(0, guest_unmap(g, HOLE_IPA));
+	if (variant->ats)
+		EXPECT_LT(inv, edu_reg(dev, EDU_REG_ATC_INVS));
+	EXPECT_EQ(NOWHERE, lands(dev, g, HOLE_IPA));
 }
 
 /* A device is either the guest's with all its PASIDs, or the VMM's */
@@ -581,6 +593,8 @@ TEST_F(pasid, not_below_a_guest)
 	struct edu *dev = &self->dev;
 	__u32 s2;
 
+	if (!(dev->info.idr[0] & IDR0_S2P))
+		SKIP(return, "no stage 2");
 	ASSERT_EQ(0, hwpt_alloc(self->fd, dev->dev_id, self->g[0].ioas_id,
 				IOMMU_HWPT_ALLOC_NEST_PARENT,
 				IOMMU_HWPT_DATA_NONE, NULL, 0, &s2));

@@ -38,6 +38,8 @@ enum {
 	REGS = 0x80 / 4,
 };
 
+/* ERR has no meaning unless there is an error */
+#define CONS_RD		0xfffff
 #define CONS_ERR_ILL	(1U << 24)
 #define CONS_ERR_ABT	(2U << 24)
 
@@ -111,7 +113,7 @@ static void add(struct cmdqv *c, struct smmu_cmd cmd)
 static bool ring(struct cmdqv *c)
 {
 	reg_write(c, REG_PROD, c->prod);
-	return wait_for(reg_read(c, REG_CONS) == c->prod);
+	return wait_for((reg_read(c, REG_CONS) & CONS_RD) == c->prod);
 }
 
 static bool cmd_sync(struct cmdqv *c, struct smmu_cmd cmd)

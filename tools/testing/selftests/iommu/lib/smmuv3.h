@@ -22,6 +22,7 @@
 /* SMMU_IDRn */
 #define IDR0_S2P		BIT(0)
 #define IDR0_S1P		BIT(1)
+#define IDR0_HTTU(idr0)		(((idr0) >> 6) & 0x3)
 #define IDR0_ATS		BIT(10)
 #define IDR0_ASID16		BIT(12)
 #define IDR1_SSIDSIZE(idr1)	(((idr1) >> 6) & 0x1f)

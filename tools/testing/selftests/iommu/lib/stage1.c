@@ -14,6 +14,7 @@
 #define PTE_ISH			(3ULL << 8)
 #define PTE_AF			BIT_ULL(10)
 #define PTE_NG			BIT_ULL(11)
+#define PTE_DBM			BIT_ULL(51)
 #define PTE_ADDR		0x0000fffffffff000ULL
 #define PTE_ATTR		(PTE_EL0 | PTE_ISH | PTE_AF | PTE_NG)
 
@@ -45,7 +46,8 @@ void s1_map(struct guest *g, __u64 ttb, __u64 iova, __u64 ipa, int prot)
 {
 	guest_write64(g, s1_pte(g, ttb, iova, 3),
 		      ((ipa & PTE_ADDR) | PTE_PAGE | PTE_ATTR |
-		       (prot == S1_RO ? PTE_RDONLY : 0)) &
+		       (prot == S1_RO || prot == S1_CLEAN ? PTE_RDONLY : 0) |
+		       (prot == S1_CLEAN ? PTE_DBM : 0)) &
 			      ~(prot == S1_NO_AF ? PTE_AF : 0));
 }
 
@@ -58,6 +60,11 @@ void s1_map_block(struct guest *g, __u64 ttb, __u64 iova, __u64 ipa)
 void s1_unmap(struct guest *g, __u64 ttb, __u64 iova)
 {
 	guest_write64(g, s1_pte(g, ttb, iova, 3), 0);
+}
+
+__u64 s1_desc(struct guest *g, __u64 ttb, __u64 iova)
+{
+	return s1_pte(g, ttb, iova, 3);
 }
 
 void s1_map_msi_window(struct guest *g, __u64 ttb)
@@ -78,6 +85,8 @@ void s1_map_msi_window(struct guest *g, __u64 ttb)
 #define CD0_V			BIT_ULL(31)
 #define CD0_IPS(n)		((__u64)(n) << 32)
 #define CD0_AA64		BIT_ULL(41)
+#define CD0_HD			BIT_ULL(42)
+#define CD0_HA			BIT_ULL(43)
 #define CD0_R			BIT_ULL(45)
 #define CD0_A			BIT_ULL(46)
 #define CD0_ASET		BIT_ULL(47)
@@ -101,4 +110,9 @@ void cd_write(struct guest *g, const struct edu *dev, __u64 cd, __u64 ttb,
 		      CD0_T0SZ(64 - 48) | CD0_IR0_WBWA | CD0_OR0_WBWA |
 		      CD0_SH0_ISH | CD0_EPD1 | CD0_V | CD0_IPS(ips) |
 		      CD0_AA64 | CD0_R | CD0_A | CD0_ASET | CD0_ASID(asid));
+}
+
+void cd_set_httu(struct guest *g, __u64 cd)
+{
+	guest_write64(g, cd, guest_read64(g, cd) | CD0_HA | CD0_HD);
 }

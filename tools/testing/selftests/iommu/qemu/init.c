@@ -37,6 +37,10 @@
  *   unplug=ID, plug=ID guest: a test in init: the device with this id in the VMM,
  *                      the only NVMe, goes and comes
  *   kmemleak           a test in init: the kernel has leaked no memory
+ *   left               a test in init: without guests there are no more pinned pages,
+ *                      workers and page tables than the first time that this was done
+ *   repeat=SECONDS, again
+ *                      repeat the actions between these until this time has passed
  *   load=NAME          load the module NAME, from /modules
  *   unload=NAME        a test in init: it can be unloaded, and loaded again
  *
@@ -418,6 +422,8 @@ static void do_action(char *action)
 		do_plug(arg, true);
 	else if (!strcmp(action, "kmemleak"))
 		do_kmemleak();
+	else if (!strcmp(action, "left"))
+		test_left();
 	else if (!strcmp(action, "load"))
 		do_load(arg);
 	else if (!strcmp(action, "unload"))
@@ -430,8 +436,9 @@ static void do_action(char *action)
 
 int main(int argc, char **argv)
 {
+	long long repeat_until = 0;
+	int i, repeat_from = 0;
 	struct utsname uts;
-	int i;
 
 	if (getpid() != 1) {
 		fprintf(stderr, "to be run as PID 1\n");
@@ -442,8 +449,22 @@ int main(int argc, char **argv)
 	set_up();
 	uname(&uts);
 	report("boot %s %lld ms", uts.release, now_ms());
-	for (i = 1; i < argc; i++)
-		do_action(argv[i]);
+	for (i = 1; i < argc; i++) {
+		/* do_action() changes it */
+		char *action = strdup(argv[i]);
+
+		if (!action)
+			fail("no memory");
+		if (!strncmp(action, "repeat=", 7)) {
+			repeat_until = now_ms() + 1000LL * atoi(action + 7);
+			repeat_from = i + 1;
+		} else if (!strcmp(action, "again")) {
+			if (now_ms() < repeat_until)
+				i = repeat_from - 1;
+		} else {
+			do_action(action);
+		}
+	}
 	report("done");
 	power_off();
 }

@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Set CANWBS in every root complex of an IORT.
+ * Set CANWBS in every root complex of an IORT, and HTTU in every SMMUv3 if there is an
+ * argument; with -r, remove its reserved memory ranges (RMR) instead.
  *
  * This reads the table as hexadecimal digits from standard input, in the format
  * of init's report, and writes the changed table to standard output as binary,
- * for kernel/firmware/acpi/ at the start of an initrd.
+ * for kernel/firmware/acpi/ at the start of an initrd. The argument is HTTU as in the
+ * SMMU's IDR0.
  */
 #include <ctype.h>
+#include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "../lib/iort.h"
 
@@ -16,10 +20,11 @@ static int hex_digit(int c)
 	return isdigit(c) ? c - '0' : tolower(c) - 'a' + 10;
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+	bool drop = argc == 2 && !strcmp(argv[1], "-r");
 	static uint8_t table[65536];
-	size_t digits = 0;
+	size_t digits = 0, size;
 	int c;
 
 	while ((c = getchar()) != EOF) {
@@ -32,11 +37,18 @@ int main(void)
 		table[digits / 2] = table[digits / 2] << 4 | hex_digit(c);
 		digits++;
 	}
-	if (digits % 2 || iort_set_canwbs(table, digits / 2)) {
+	size = digits / 2;
+	if (drop)
+		size = iort_drop_rmrs(table, size);
+	else if (iort_set_canwbs(table, size) ||
+		 (argc > 1 && iort_set_httu(table, size, atoi(argv[1]) & 3)))
+		size = 0;
+	if (digits % 2 || !size) {
 		fprintf(stderr, "iort: the table does not hold together\n");
 		return 1;
 	}
-	if (fwrite(table, digits / 2, 1, stdout) != 1 || fflush(stdout)) {
+	iort_seal(table, size);
+	if (fwrite(table, size, 1, stdout) != 1 || fflush(stdout)) {
 		perror("iort");
 		return 1;
 	}

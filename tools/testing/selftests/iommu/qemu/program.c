@@ -384,6 +384,37 @@ static void test_freed(struct program *p, int status)
 	say(p, "exit killed status 0");
 }
 
+void test_left(void)
+{
+	static unsigned long first;
+	static unsigned int rounds;
+	long long end = now_ms() + FREE_MS;
+	unsigned int workers;
+	unsigned long tables;
+	long pins;
+
+	for (;;) {
+		workers = count_workers();
+		pins = pinned_pages();
+		tables = page_tables();
+		if (!rounds)
+			first = tables;
+		if ((!workers && !pins && tables <= first) || now_ms() >= end)
+			break;
+		poll(NULL, 0, 10);
+	}
+
+	report("run left");
+	tap("1..3");
+	tap("%sok 1 - no worker is left, %u found", workers ? "not " : "",
+	    workers);
+	tap("%sok 2 - no page is pinned, %ld found", pins ? "not " : "", pins);
+	tap("%sok 3 - page tables take %lu kB, %lu at first, after %u rounds",
+	    tables <= first ? "" : "not ", tables, first, rounds);
+	report("exit left status %d", workers || pins || tables > first);
+	rounds++;
+}
+
 static void start(struct program *p)
 {
 	int in[2] = { -1, -1 }, out[2];

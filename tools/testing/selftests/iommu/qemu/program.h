@@ -36,6 +36,12 @@ void run_test(char **argv);
  */
 void run_vmms(const char **names, char ***argvs, unsigned int num);
 
+/*
+ * Test that the VMMs have left nothing: no pinned page and no worker, and page tables
+ * that take no more memory than at the first call
+ */
+void test_left(void);
+
 /* The FIFOs of a VMM's QMP, @path.in and @path.out */
 void qmp_start(const char *path);
 void qmp_stop(void);

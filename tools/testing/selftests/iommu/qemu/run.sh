@@ -31,7 +31,7 @@
 #   DEBUG_KERNEL  yes if KERNEL has debug.config: slow, and with kmemleak
 #
 # A scenario is a function in scenarios.sh. It sets the machine, whether the IORT
-# must have CANWBS, the actions of init, and the time limit. If results need a
+# must have CANWBS and HTTU, the actions of init, and the time limit. If results need a
 # comparison, judge_SCENARIO, or the function that it has set as judge, prints them
 # in the form of results.awk.
 set -u -o pipefail
@@ -157,7 +157,7 @@ iort_override() {
 	local key dir=$IORT_TABLES
 
 	key=$({ $QEMU --version; cat "$FIRMWARE" "$IORT" | cksum
-		echo "${machine[@]//$OUT/}"; } | sha256sum | cut -c1-16)
+		echo "${machine[@]//$OUT/} $httu"; } | sha256sum | cut -c1-16)
 	override=$dir/$key.cpio
 	[ -s "$override" ] && return 0
 	say "reading the IORT of this machine"
@@ -166,14 +166,44 @@ iort_override() {
 		why+=" see $dir/$key/console.log"
 		return 1
 	}
-	mkdir -p "$dir/$key/cpio/kernel/firmware/acpi"
-	sed -n '/^@host table IORT/{n;p}' "$dir/$key/report.log" |
-		"$IORT" >"$dir/$key/cpio/kernel/firmware/acpi/iort.aml" || {
-		why="cannot change the IORT"
+	iort_cpio "$dir/$key" host $httu
+}
+
+# iort_cpio DIR TAG [OPTION]: change the IORT in the report of a machine, for its initrd
+iort_cpio() {
+	local cpio=$1.cpio
+
+	mkdir -p "$1/cpio/kernel/firmware/acpi"
+	sed -n "/^@$2 table IORT/{n;p}" "$1/report.log" |
+		"$IORT" ${3-} >"$1/cpio/kernel/firmware/acpi/iort.aml" || {
+		why="cannot change the IORT of the $2"
 		return 1
 	}
-	(cd "$dir/$key/cpio" && find kernel | cpio -o -H newc --quiet) \
-		>"$override.tmp" && mv "$override.tmp" "$override"
+	(cd "$1/cpio" && find kernel | cpio -o -H newc --quiet) >"$cpio.tmp" &&
+		mv "$cpio.tmp" "$cpio"
+}
+
+# guest_iort_override FILE: the same for the guest of the VMM with these arguments. With
+# the reserved memory of the guest's IORT, by which QEMU keeps the doorbell of MSIs in
+# place, VFIO in the guest refuses the device.
+guest_iort_override() {
+	local key dir=$IORT_TABLES
+
+	key=$({ cksum <"$ROOTFS_IMG"; cksum <"$IORT"; cat "$OUT/vmm/guest/$1"; } |
+		sha256sum | cut -c1-16)
+	if [ ! -s "$dir/$key.cpio" ]; then
+		say "reading the IORT of the guest"
+		cat "$override" "$INITRD" $extra >"$dir/initrd"
+		vm "$dir/$key" $((150 * slow)) \
+			"$kargs -- canwbs=1 ${args% vmm=*} vmm=/guest/$1" \
+			"$dir/initrd" && iort_cpio "$dir/$key" guest -r || {
+			why=${why:-cannot read the IORT of the guest, see $dir/$key}
+			return 1
+		}
+	fi
+	cat "$dir/$key.cpio" "$OUT/vmm/guest/initrd" >"$OUT/vmm/initrd"
+	mv "$OUT/vmm/initrd" "$OUT/vmm/guest/initrd"
+	vmm_end
 }
 
 scenario() {
@@ -183,8 +213,8 @@ scenario() {
 	declare -F "scenario_$name" >/dev/null || die "no scenario $name"
 	machine=() firmware=(-bios "$FIRMWARE") trace=() console=ttyAMA0
 	judge=judge_$name
-	canwbs=1 limit=120 with_root= with_tests=1 args= extra= kunit= skip= icount=
-	disks=()
+	canwbs=1 httu= limit=120 with_root= with_tests=1 args= extra= kunit= skip= icount=
+	disks=() guest_table=
 	kargs="panic=-1 iommu.strict=1"
 	"scenario_$name"
 	kargs="console=$console $kargs"
@@ -204,7 +234,8 @@ scenario() {
 		return
 	fi
 	override= why=
-	if [ "$canwbs" = 1 ] && ! iort_override; then
+	if { [ "$canwbs" = 1 ] && ! iort_override; } ||
+		{ [ -n "$guest_table" ] && ! guest_iort_override "$guest_table"; }; then
 		printf 'fail\t%s\thost\t%s\n' "$title" "$why" >>"$totals"
 		say "$title: FAILED: $why"
 		return 1

@@ -7,7 +7,7 @@ test_scenarios+=" guest guest_vcmdq guest_vcmdq_two guest_vcmdq_life guest_two"
 # The tests that need the emulator with the models of emulator/,
 # and with ALL=1 also "strict", which takes minutes
 model_scenarios="${ALL:+strict }small_smmu overflow mmu700_r0p0 mmu700_r1p0 mmu700_r1p1"
-model_scenarios+=" fwb ats ssid stall"
+model_scenarios+=" fwb ats ssid stall httu guest_ssid"
 # On a debug kernel, these repeat most of the previous tests: only with ALL=1
 long_scenarios="no_canwbs guest guest_vcmdq guest_vcmdq_two guest_vcmdq_life guest_two"
 
@@ -166,8 +166,9 @@ scenario_iommufd() {
 	args+=" run=/tests/iommufd_veventq_wait run=/tests/iommufd_iopf"
 	args+=" run=/tests/iommufd_stress run=/tests/iommufd_hw_queue"
 	args+=" run=/tests/iommufd_mmap run=/tests/iommufd_map_file"
-	args+=" run=/tests/iommufd_change_process run=/tests/iommufd_dmabuf"
-	args+=" run=/tests/iommufd_pasid run=/tests/iommufd_uapi"
+	args+=" run=/tests/iommufd_map_file_pins run=/tests/iommufd_change_process"
+	args+=" run=/tests/iommufd_dmabuf run=/tests/iommufd_pasid"
+	args+=" run=/tests/iommufd_pasid_fault run=/tests/iommufd_uapi"
 	args+=" ${MODULES_CPIO:+unload=iommufd}"
 }
 
@@ -257,7 +258,7 @@ scenario_fwb() {
 	use_models || return 0
 	canwbs=0
 	machine_features x-strict=1 x-abort-uncached=1 x-idr3-set=0x100
-	args="run=/tests/smmuv3_fwb"
+	args="run=/tests/smmuv3_fwb run=/tests/smmuv3_dirty,-t,errors"
 }
 
 # IDR0.ATS, and NS1ATS: no ATS of split stages
@@ -266,6 +267,17 @@ scenario_ats() {
 	use_models || return 0
 	machine_features x-strict=1 x-idr0-set=0xc00
 	args="run=/tests/smmuv3_ats"
+}
+
+# IDR0.HTTU, and ATS
+scenario_httu() {
+	about="dirty tracking of guests and of the host"
+	use_models || return 0
+	machine_features x-strict=1 x-idr0-set=0xc80
+	httu=2
+	limit=300
+	kargs+=" hugepages=8"
+	args="timeout=$((240 * slow)) run=/tests/smmuv3_dirty"
 }
 
 # Substreams of 16 bits, CD tables of two levels, and ATS
@@ -622,6 +634,78 @@ summary_guest_two() {
 		echo "outer $($QEMU --version | head -1)"
 		cat "$dir/report.log" "$dir/console.log"
 	} | awk -v two=1 -f "$here/summary.awk"
+}
+
+# All that guests and their VMMs do, for a long time. The SMMU has 256 VMIDs and ASIDs, so
+# that a leak of them ends this.
+scenario_soak() {
+	local time=${SOAK:-600} vmm=(-object "iommufd,id=i0") guest port=2
+	local nvme="vfio-pci,host=@nvmea@,id=hot,bus=pa.1,iommufd=i0"
+	local do="hold nvme=4 hold hold reads=200 nvme=1 hold"
+
+	about="guests that do IO, reboot, are killed and lose their devices, for $time s"
+	use_models || return 0
+	vmm_begin || return 0
+	machine_models x-strict=1 x-idr0-clear=0x41000
+	strict_log
+	nvme_drive disk2
+	machine+=(-device pcie-root-port,id=rp3,chassis=4
+		-device nvme,bus=rp3,drive=disk2,serial=nesting2)
+	kargs+=" arm_smmu_v3.soft_cmdqv=1"
+	vmm_bus pa 8 2
+	vmm+=(-device arm-smmuv3,primary-bus=pa,id=sa,accel=on)
+	for guest in a b; do
+		[ $guest = a ] || port=3
+		vmm_guest $guest "tag=$guest $do" "${vmm[@]}" \
+			-device "vfio-pci,host=@nvme$guest@,bus=pa.0,iommufd=i0"
+	done
+	port=2
+	cp "${TESTS_CPIO%.cpio}/smmuv3_flood" "$OUT/vmm/guest"
+	printf '%s\n' /host/guest/smmuv3_flood 2 >"$OUT/vmm/guest/bad"
+	vmm+=(-device "vfio-pci,host=@edu@,bus=pa.0,iommufd=i0" -device "$nvme")
+	vmm_guest killed "tag=guest nvme=1 hold kill" "${vmm[@]}"
+	vmm_guest life "tag=guest nvme=2 hold reboot=1 unplug=hot plug=hot nvme=2 hold" \
+		"${vmm[@]}" -action reboot=reset -qmp pipe:/tmp/life.qmp
+	vmm_end
+	extra+=" $TESTS_CPIO"
+	limit=$((time / slow + 600))
+	args="timeout=$((240 * slow)) root=/dev/vda vfio=edu,1234:11e8"
+	args+=" vfio=nvmea,1b36:0010,0 vfio=nvmeb,1b36:0010,1 repeat=$time"
+	args+=" vmm=/guest/killed vmm=/guest/a,/guest/b,/guest/bad vmm=/guest/life"
+	args+=" run=/tests/smmuv3_race left again"
+}
+
+# The driver of a guest, which knows nothing of the host, programs ATS, a table of CDs
+# and PASIDs. These are from the tests of the host, for devices that a VMM attaches.
+scenario_guest_ssid() {
+	local vmm=(-object "iommufd,id=i0")
+
+	about="the driver of a guest uses ATS and PASIDs"
+	use_models || return 0
+	vmm_begin || return 0
+	machine_features x-strict=1 x-idr0-set=0x80c00 x-idr1-set=0x400
+	judge=judge_guest_ssid
+	(cd "${TESTS_CPIO%/*}" && printf '%s\n' tests tests/smmuv3_ssid |
+		cpio -o -H newc --quiet) >>"$OUT/vmm/guest/initrd"
+	vmm_bus pa 8 1
+	vmm+=(-device arm-smmuv3,primary-bus=pa,id=sa,accel=on,ats=on,ssidsize=16
+		-device vfio-pci,host=@edu@,bus=pa.0,iommufd=i0)
+	vmm_guest table "tag=guest table=IORT" "${vmm[@]}"
+	vmm_guest args "tag=guest timeout=$((60 * slow)) run=/tests/smmuv3_ssid,-f,pasid" \
+		"${vmm[@]}"
+	vmm_end
+	guest_table=table
+	limit=180
+	args="timeout=$((150 * slow)) root=/dev/vda vfio=edu,1234:11e8 vmm=/guest/args"
+}
+
+# A guest has no stage 2, but must have all that the other tests need
+judge_guest_ssid() {
+	awk -F'\t' -v OFS='\t' '$1 == "skip" && !/no stage 2$/ {
+		$1 = "fail"
+		print
+	}' "$1/results"
+	judge_strict "$1"
 }
 
 scenario_guest_emulated() {

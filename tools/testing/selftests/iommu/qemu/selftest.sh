@@ -362,12 +362,12 @@ END
 
 # An IORT with an SMMU (4) and a root complex (2) of the minimal length
 table() {
-	local len=$1
+	local len=$1 smmu=${2:-10} rest=${3-}
 
 	printf '494f5254%02x000000%s' "$len" 05ee # IORT, length, revision, checksum
 	printf '000000000000%016x01000000%s' 0 0000000001000000
 	printf '0200000030000000%08x' 0
-	printf '0410000000000000%016x' 0
+	printf '04%s000000000000%016x%s' "$smmu" 0 "$rest"
 	printf '021c000000000000%016x%s' 0 000000000000000300000000
 }
 good=$(table 92)
@@ -377,8 +377,13 @@ expect "CANWBS and ATS are set, and nothing else of the node" \
 expect "the sum of all bytes is 0" 0 \
 	$(($(echo "$out" | sed 's/../+0x&/g') & 255))
 expect "the revision rises" 02 "${out:48:2}"
+# Its flags: COHACC, HTTU 2, and another
+httu=$(table 104 1c 00000000000000000d000000)
+out=$("$iort" 1 <<<"$httu" | od -An -v -tx1 | tr -d ' \n')
+expect "HTTU is set, and nothing else of the node" \
+	"${httu:96:48}0b000000" "${out:96:56}"
 refuse() {
-	"$iort" <<<"$2" >/dev/null 2>&1
+	"$iort" ${3-} <<<"$2" >/dev/null 2>&1
 	expect "refused: $1" 1 $?
 }
 refuse "nothing" ""
@@ -390,6 +395,7 @@ refuse "another table" "44${good:2}"
 refuse "a node of length 0" "${good:0:96}040000${good:102}"
 refuse "a node beyond the end" "${good:0:96}04ff00${good:102}"
 refuse "a root complex too short for flags" "${good:0:128}021000${good:134}"
+refuse "an SMMU too short for flags" "$good" 2
 refuse "nodes beyond the end" "${good:0:80}ffffff7f${good:88}"
 refuse "more nodes than there are" "${good:0:72}09${good:74}"
 

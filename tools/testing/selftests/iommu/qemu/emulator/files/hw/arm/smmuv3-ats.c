@@ -71,11 +71,12 @@ bool smmuv3_check_ats(const struct pci_request *req, const SMMUTransCfg *cfg,
 /**
  * smmuv3_atc_inv - Run CMD_ATC_INV (4.5.1)
  * @s: the SMMU
+ * @invs: of the queue
  * @cmd: the command
  *
- * The next CMD_SYNC waits for the device.
+ * The next CMD_SYNC of the queue waits for the device.
  */
-void smmuv3_atc_inv(SMMUv3State *s, Cmd *cmd)
+void smmuv3_atc_inv(SMMUv3State *s, struct smmuv3_invs *invs, Cmd *cmd)
 {
 	SMMUDevice *sdev = smmu_find_sdev(ARM_SMMU(s), CMD_SID(cmd));
 	struct pci_invalidation inv = {
@@ -90,6 +91,7 @@ void smmuv3_atc_inv(SMMUv3State *s, Cmd *cmd)
 	inv.mask = CMD_ATC_SIZE(cmd) >= ATC_INV_ALL ?
 			   UINT64_MAX : MAKE_64BIT_MASK(0, 12 + CMD_ATC_SIZE(cmd));
 	inv.addr = CMD_ADDR(cmd) & ~inv.mask;
+	invs->sent = true;
 	switch (sdev->requester->invalidate(sdev->requester_opaque, &inv)) {
 	case PCI_INVALIDATION_DONE:
 		break;
@@ -97,7 +99,7 @@ void smmuv3_atc_inv(SMMUv3State *s, Cmd *cmd)
 		s->lab.invs_pending++;
 		break;
 	case PCI_INVALIDATION_LOST:
-		s->lab.invs_lost = true;
+		invs->lost = true;
 		break;
 	}
 }
@@ -105,18 +107,23 @@ void smmuv3_atc_inv(SMMUv3State *s, Cmd *cmd)
 /**
  * smmuv3_sync_atc - Can a CMD_SYNC complete?
  * @s: the SMMU
+ * @invs: of the queue
  * @error: Out: CERROR_ATC_INV_SYNC if a CMD_ATC_INV before it was not answered
+ *
+ * It waits for the ATC_INVs of all queues.
  *
  * Return: false if it must wait for smmuv3_invalidated().
  */
-bool smmuv3_sync_atc(SMMUv3State *s, SMMUCmdError *error)
+bool smmuv3_sync_atc(SMMUv3State *s, struct smmuv3_invs *invs, SMMUCmdError *error)
 {
 	if (s->lab.invs_pending)
 		return false;
 	/* The command can be tried again, and is complete then */
-	if (s->lab.invs_lost)
+	if (invs->lost)
 		*error = SMMU_CERROR_ATC_INV_SYNC;
-	s->lab.invs_lost = false;
+	*invs = (struct smmuv3_invs){};
+	if (invs == &s->lab.invs)
+		smmuv3_cmdqv_synced(s);
 	return true;
 }
 
@@ -129,7 +136,12 @@ void smmuv3_invalidated(PCIRequestIOMMU *iommu, bool lost)
 	/* The SMMU has been reset in the meantime */
 	if (!s->lab.invs_pending)
 		return;
-	s->lab.invs_lost |= lost;
-	if (!--s->lab.invs_pending)
+	if (lost) {
+		s->lab.invs.lost |= s->lab.invs.sent;
+		smmuv3_cmdqv_lost(s);
+	}
+	if (!--s->lab.invs_pending) {
 		smmuv3_cmdq_consume(s);
+		smmuv3_cmdqv_answered(s);
+	}
 }

@@ -22,6 +22,7 @@ static void add_u32(SMMUv3State *s, const char *name, uint32_t *val)
  *   x-iidr                     SMMU_IIDR
  *   x-strict                   1: the checks of smmuv3-strict.c
  *   x-abort-uncached           1: refuse DMA that bypasses the caches, smmuv3-attr.c
+ *   x-cmdqv                    1: the SMMU of the machine has a CMDQV, smmuv3-cmdqv.c
  *
  * A field of several bits is cleared and then set. The model behaves as the registers
  * state as far as it has a feature; a bit of a feature that it lacks is a lie.
@@ -41,6 +42,7 @@ void smmuv3_lab_init(SMMUv3State *s)
 	add_u32(s, "x-iidr", &lab->iidr);
 	add_u32(s, "x-strict", &lab->strict);
 	add_u32(s, "x-abort-uncached", &lab->abort_uncached);
+	add_u32(s, "x-cmdqv", &lab->cmdqv_on);
 	QTAILQ_INIT(&lab->stalls);
 }
 
@@ -55,6 +57,8 @@ static void check_idrs(SMMUv3State *s)
 		error_setg(&error_fatal, "IDR1: StreamIDs have at most 32 bits");
 	if (FIELD_EX32(s->idr[5], IDR5, OAS) > 5)
 		error_setg(&error_fatal, "IDR5: addresses have at most 48 bits");
+	if (FIELD_EX32(s->idr[0], IDR0, HTTU) > 2)
+		error_setg(&error_fatal, "IDR0: tables have no Access flags");
 }
 
 /**
@@ -70,6 +74,7 @@ void smmuv3_lab_reset(SMMUv3State *s)
 		s->idr[i] = (s->idr[i] & ~lab->idr_clear[i]) | lab->idr_set[i];
 	s->iidr = lab->iidr;
 	lab->invs_pending = 0;
-	lab->invs_lost = false;
+	lab->invs = (struct smmuv3_invs){};
+	smmuv3_cmdqv_reset(s);
 	check_idrs(s);
 }
