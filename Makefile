@@ -75,6 +75,8 @@ help:
 	@echo '                 hours'
 	@echo '  make soak      TIME=SECONDS: guests that do IO, reboot, are killed and lose their'
 	@echo '                 devices, on the debug kernel (two hours)'
+	@echo '  make mutants   break the kernel in hundreds of places, one at a time, and check that'
+	@echo '                 the tests notice; TIME=SECONDS, MUTANTS="PATTERN..."; takes hours'
 	@echo '  make docs      build the pages of Documentation/'
 	@echo '  make stat      show the size of the series'
 	@echo
@@ -110,6 +112,8 @@ test: lab
 	@$(STAGE) "series tool" $(LAB)/tap.sh tools scripts/series-test $(TOTALS) || \
 		$(NOTE_FAILURE)
 	@$(STAGE) "stage tool" $(LAB)/tap.sh tools scripts/stage-test $(TOTALS) || \
+		$(NOTE_FAILURE)
+	@$(STAGE) "mutants tool" $(LAB)/tap.sh tools scripts/mutants-test $(TOTALS) || \
 		$(NOTE_FAILURE)
 	@$(STAGE) "judges of the tests" env IORT=$(OBJ)/iort \
 		$(LAB)/tap.sh tools $(LAB)/selftest.sh $(TOTALS) || $(NOTE_FAILURE)
@@ -193,6 +197,21 @@ check-all: check docs lab
 	@$(MAKE) --no-print-directory -s test-models SCENARIOS=strict
 	@$(MAKE) --no-print-directory -s test-x86_64
 	@$(MAKE) --no-print-directory -s test-mainline
+	@$(MAKE) --no-print-directory -s mutants TIME=3600
+
+# A kernel that has all mutants, each of which is tested by a boot. TIME limits the
+# seconds, MUTANTS selects by patterns of the shell
+MUTANTS_LAB = $(MAKE) --no-print-directory -s -C $(LAB) KERNEL_TREE=$(CURDIR)/build/mutants/tree \
+	BUILD=$(CURDIR)/build/mutants/obj QEMU=$(CURDIR)/build/bin/qemu-system-aarch64
+
+mutants: parts
+	@$(STAGE) "tests" $(IN_LAB) init tests
+	@$(STAGE) "mutants" scripts/mutants tree build/mutants/tree
+	@$(call KERNEL_STAGE,build/mutants/obj/host,1210) "kernel with mutants" \
+		$(MUTANTS_LAB) kernel
+	@set -f; LAB="$(IN_LAB)" nice -n 10 \
+		env KERNEL=$(CURDIR)/build/mutants/obj/host/arch/arm64/boot/Image \
+		scripts/mutants run $(MUTANTS)
 
 # As debian/patches takes it
 quilt: series
@@ -227,4 +246,4 @@ stat:
 
 # Parts of test
 .PHONY: test-plain test-x86_64 test-debug test-models kernel-x86_64 kernel-debug kernel-models
-.PHONY: help tree parts lab run test soak test-mainline bench check check-all refresh rebase series stat quilt rpm releases docs
+.PHONY: help tree parts lab run test soak test-mainline bench check check-all refresh rebase series stat quilt rpm releases docs mutants
