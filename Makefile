@@ -6,6 +6,9 @@ LAB := tools/testing/selftests/iommu/qemu
 TREE := $(CURDIR)/build/linux
 OBJ := $(CURDIR)/build/obj
 ROOTFS := $(CURDIR)/build/root-arm64
+FUZZ_DIR := $(CURDIR)/build/fuzz
+# Seconds of fuzzing
+TIME ?= 600
 # When the outermost make began
 ifndef BEGAN
 export BEGAN := $(shell date +%s)
@@ -35,6 +38,12 @@ IN_LAB = $(MAKE) --no-print-directory -s -C $(LAB) KERNEL_TREE=$(TREE) BUILD=$(O
 IN_X86 = $(MAKE) --no-print-directory -s -C $(LAB) KERNEL_TREE=$(TREE) \
 	BUILD=$(OBJ)/x86_64 ARCH=x86_64
 
+IN_FUZZ = $(MAKE) --no-print-directory -s -C $(LAB) KERNEL_TREE=$(TREE) \
+	BUILD=$(OBJ)/fuzz ARCH=x86_64 FUZZ_KERNEL=yes
+
+IN_KCSAN = $(MAKE) --no-print-directory -s -C $(LAB) KERNEL_TREE=$(TREE) \
+	BUILD=$(OBJ)/kcsan ARCH=x86_64 KCSAN_KERNEL=yes
+
 # A failure before the first test has been counted
 NOTE_FAILURE = grep -q '^fail' $(TOTALS) || \
 	printf 'fail\ttools\tmake test\tended early\n' >>$(TOTALS)
@@ -52,6 +61,8 @@ help:
 	@echo '                 SMMU of its own; installs and builds everything for this'
 	@echo '  make test      run all tests; make test KERNELS=plain SCENARIOS="nesting kunit"'
 	@echo '                 runs some of them'
+	@echo '  make fuzz      fuzz the uAPI of iommufd on its mock driver for TIME=600 seconds'
+	@echo '  make kcsan     look for data races in the tests with several threads'
 	@echo '  make test-mainline'
 	@echo '                 run the selftests of iommufd in Linux 7.3, unmodified'
 	@echo '  make bench     measure the calls of a VMM, and the reads of a guest, in'
@@ -176,6 +187,27 @@ soak: lab
 	@$(MAKE) --no-print-directory -s kernel-debug kernel-models
 	@$(IN_LAB) judge SCENARIOS=soak DEBUG_KERNEL=yes SOAK=$(or $(TIME),7200)
 
+# What is found stays in FUZZ_DIR, and the next run goes on from there
+fuzz: tree
+	@$(STAGE) "x86-64 emulator" scripts/setup x86
+	@$(STAGE) "fuzzer" scripts/setup fuzz
+	@$(call KERNEL_STAGE,$(OBJ)/fuzz,1260) "kernel to fuzz" $(IN_FUZZ) init tests kernel
+	@scripts/fuzz-corpus unpack $(LAB)/../corpus/iommufd_fuzz.txt $(FUZZ_DIR)/corpus
+	@FUZZ_DIR=$(FUZZ_DIR) FUZZ_TIME=$(TIME) $(IN_FUZZ) judge SCENARIOS=fuzz; result=$$?; \
+		$(LAB)/fuzz-coverage.sh $(OBJ)/fuzz/host-fuzz/vmlinux $(FUZZ_DIR)/seen && \
+		exit $$result
+
+# The inputs that reach all that the previous runs reached, for the corpus in the tree
+fuzz-corpus:
+	@FUZZ_DIR=$(FUZZ_DIR) FUZZ_MINIMISE=1 $(IN_FUZZ) judge SCENARIOS=fuzz
+	@scripts/fuzz-corpus pack $(FUZZ_DIR)/corpus $(FUZZ_DIR)/least \
+		$(LAB)/../corpus/iommufd_fuzz.txt
+
+kcsan: tree
+	@$(STAGE) "x86-64 emulator" scripts/setup x86
+	@$(call KERNEL_STAGE,$(OBJ)/kcsan,1190) "kernel with KCSAN" $(IN_KCSAN) init tests kernel
+	@$(IN_KCSAN) judge SCENARIOS=races
+
 # Check the interfaces that user space of mainline relies on with mainline's own tests
 test-mainline: lab
 	@$(STAGE) "tests" $(IN_LAB) tests
@@ -246,4 +278,4 @@ stat:
 
 # Parts of test
 .PHONY: test-plain test-x86_64 test-debug test-models kernel-x86_64 kernel-debug kernel-models
-.PHONY: help tree parts lab run test soak test-mainline bench check check-all refresh rebase series stat quilt rpm releases docs mutants
+.PHONY: help tree parts lab run test soak test-mainline bench check check-all refresh rebase series stat quilt rpm releases docs mutants fuzz fuzz-corpus kcsan
