@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * A VM with a command queue in software, shared by the tests smmuv3_vcmdq*
+ * A VM with a command queue, shared by the tests smmuv3_vcmdq* and smmuv3_vintf
  *
  * The registers are mapped as a VMM maps them, and the queue is in guest
- * memory. The kernel must have been booted with arm_smmu_v3.soft_cmdqv=1.
+ * memory. For a queue in software, the kernel must have been booted with
+ * arm_smmu_v3.soft_cmdqv=1.
  */
 #ifndef __SELFTEST_IOMMU_SMMUV3_VCMDQ_H
 #define __SELFTEST_IOMMU_SMMUV3_VCMDQ_H

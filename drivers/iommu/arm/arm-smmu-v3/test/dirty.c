@@ -40,7 +40,7 @@ static void arm_smmu_test_dirty_alloc(struct kunit *test)
 	bool dirty, parent;
 	unsigned int i;
 
-	/* What iommufd asks before it allocates a domain with dirty tracking */
+	/* iommufd asks this before it allocates a domain with dirty tracking */
 	KUNIT_EXPECT_FALSE(test, arm_smmu_ops.capable(fdev->dev,
 						      IOMMU_CAP_DIRTY_TRACKING));
 	smmu->features = features & ~ARM_SMMU_FEAT_COHERENCY;
@@ -168,7 +168,7 @@ static void unmap_pages(struct iommu_domain *domain, size_t granule)
 	domain->ops->unmap_pages(domain, DIRTY_IOVA, granule, 4, NULL);
 }
 
-/* What IOMMU_HWPT_GET_DIRTY_BITMAP does */
+/* As IOMMU_HWPT_GET_DIRTY_BITMAP */
 static void query(struct kunit *test, struct iommu_domain *domain, size_t size)
 {
 	struct iommu_iotlb_gather gather;
@@ -181,7 +181,7 @@ static void query(struct kunit *test, struct iommu_domain *domain, size_t size)
 	domain->ops->iotlb_sync(domain, &gather);
 }
 
-/* Of four pages. As their level is not known, these must be for any level */
+/* TLBIs of four pages. As the level is not known, these must be for any level */
 static void expect_tlbi(struct fake_smmu *fake, u64 word_0, size_t granule)
 {
 	unsigned int i, tg = ilog2(granule);

@@ -585,30 +585,32 @@ void random_cmd(struct fuzz *r, const struct random_vm *rvm,
 	u8 op = ops[fuzz_below(r, ARRAY_SIZE(ops))];
 	u64 any = fuzz_u64(r);
 
-	if (op == 0x40 && !m->ats)
+	/* Fields and commands of features that the SMMU lacks are bad, too */
+	if (op == 0x40 && !m->ats && !is_bad)
 		op = 0x12;
 	cmd[0] = op;
 	cmd[1] = 0;
 	switch (op) {
 	case 0x05:
-		if (m->ssid_bits)
+		if (m->ssid_bits || is_bad)
 			cmd[0] |= any & BITS_64(31, 12);
 		cmd[1] = fuzz_below(r, 2);
 		break;
 	case 0x40:
-		if (m->ssid_bits)
+		if (m->ssid_bits || is_bad)
 			cmd[0] |= any & (BITS_64(31, 11) | BIT_ULL(9));
 		cmd[1] = (fuzz_u64(r) & BITS_64(63, 12)) |
 			 fuzz_below(r, kind ? 53 : 64);
 		break;
 	case 0x12:
 	case 0x11:
-		cmd[0] |= any & (m->asid16 ? BITS_64(63, 48) : BITS_64(55, 48));
+		cmd[0] |= any & (m->asid16 || is_bad ? BITS_64(63, 48) :
+							BITS_64(55, 48));
 		break;
 	}
 	if (op == 0x12 || op == 0x13) {
 		cmd[1] = fuzz_u64(r) & (BITS_64(63, 12) | 1);
-		if (m->ril && fuzz_chance(r, 1, 2)) {
+		if ((m->ril || is_bad) && fuzz_chance(r, 1, 2)) {
 			cmd[0] |= any & (m->ds ? BITS_64(25, 20) :
 						 BITS_64(24, 20));
 			cmd[0] |= any & BITS_64(16, 12);

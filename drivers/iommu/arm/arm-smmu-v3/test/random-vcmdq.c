@@ -101,7 +101,8 @@ static void random_guest(struct fuzz *r, struct random_cmdqv *rc,
 			set(q, REG_PROD, get(q, REG_CONS) & mask);
 			q->lost_cons = true;
 		}
-		set(q, REG_CONFIG, (u32)fuzz_u64(r) << 1 | !q->enabled);
+		set(q, REG_CONFIG, (u32)fuzz_u64(r) << 1 |
+				   (q->enabled ? 0 : 1));
 	}
 	if (q->error && fuzz_chance(r, 3, 4)) {
 		if (q->error == RANDOM_ABT)
@@ -327,7 +328,7 @@ static void arm_vcmdq_test_random(struct kunit *test)
 
 /*
  * The same while another thread changes memory and registers: each command that
- * reaches the SMMU must be good, whatever is read when.
+ * reaches the SMMU must be good, at any order of reads and writes.
  */
 struct race {
 	struct random_cmdqv *rc;

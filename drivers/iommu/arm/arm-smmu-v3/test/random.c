@@ -147,7 +147,7 @@ static void arm_vsmmu_test_random_cmds(struct kunit *test)
  * STEs
  */
 
-#define RANDOM_STES		32
+#define RANDOM_STES		64
 
 struct random_host {
 	struct fake_vm *vm;
@@ -172,22 +172,29 @@ static void random_ste(struct fuzz *r, const struct random_host *host,
 	const struct model_ste *m = &host->model;
 	u64 any = fuzz_u64(r), cdmax = 0;
 
-	ste[0] = any & BITS_64(51, 6) & (BIT_ULL(m->ipa_bits) - 1);
+	ste[0] = any & BITS_64(51, 6);
+	/* A few are bad for stage 1, which must not matter without it */
+	if (!fuzz_chance(r, 1, 12))
+		ste[0] &= BIT_ULL(m->ipa_bits) - 1;
 	ste[0] |= !fuzz_chance(r, 1, 32);
 	ste[0] |= (u64)cfgs[fuzz_below(r, ARRAY_SIZE(cfgs))] << 1;
-	if (m->ssid_bits && fuzz_chance(r, 1, 2))
+	if (fuzz_chance(r, 1, 8))
+		cdmax = min(m->ssid_bits + 1, 31u);
+	else if (fuzz_chance(r, 1, 2))
 		cdmax = fuzz_below(r, m->ssid_bits + 1);
 	ste[0] |= cdmax << 59;
 	ste[0] |= m->cd2l || fuzz_chance(r, 1, 8) ? any & BITS_64(5, 4) : 0;
 	ste[1] = fuzz_u64(r) & (BITS_64(7, 0) | BIT_ULL(27) | BIT_ULL(28));
 	switch (fuzz_below(r, 8)) {
 	case 0:
+	case 1:
 		ste[0] ^= BIT_ULL(fuzz_below(r, 64));
 		break;
-	case 1:
+	case 2:
+	case 3:
 		ste[1] ^= BIT_ULL(fuzz_below(r, 64));
 		break;
-	case 2:
+	case 4:
 		ste[fuzz_below(r, 2)] = fuzz_u64(r);
 		break;
 	}
@@ -343,7 +350,7 @@ static void check_guest_ste(struct fuzz *r, struct random_host *host)
 		return;
 	}
 
-	/* From another STE of the guest, from the host's or from nothing */
+	/* Come from another STE of the guest, from the host's or from nothing */
 	if (master->domain && master->domain->type == IOMMU_DOMAIN_NESTED)
 		old = master->domain;
 	if (fuzz_chance(r, 1, 4))

@@ -576,6 +576,20 @@ static void arm_vcmdq_test_timeout(struct kunit *test)
 	ack(fake);
 	expect_cons(test, fake, 3, __LINE__);
 	expect_none(smmu);
+
+	/* Nor does a queue that is enabled again remember the failure */
+	fake_smmu_hold(smmu);
+	add(fake, NH_VA_CMD, 0x3000);
+	ring(fake);
+	expect_cons(test, fake, fake->prod, __LINE__);
+	fake_smmu_go_on(smmu);
+	fake_smmu_drain(smmu);
+	reg_write(fake, REG_CONFIG, 0);
+	run(fake);
+	enable(test, fake);
+	add(fake, OP_SYNC, 0);
+	ring(fake);
+	expect_cons(test, fake, fake->prod, __LINE__);
 	fake_cmdqv_free(fake);
 }
 

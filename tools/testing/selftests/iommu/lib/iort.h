@@ -153,7 +153,7 @@ static inline int iort_set_canwbs(uint8_t *iort, size_t size)
 	return bad ? -1 : 0;
 }
 
-/* As IDR0.HTTU */
+/* @httu has the values of IDR0.HTTU */
 static inline int iort_set_httu(uint8_t *iort, size_t size, uint32_t httu)
 {
 	uint32_t node = 0;

@@ -292,12 +292,12 @@ scenario() {
 while getopts dlmsvt: opt; do
 	case $opt in
 	l)	declare -F | sed -n 's/^declare -f scenario_//p'; exit 0 ;;
-	d)	for s in $test_scenarios; do
+	d|m)	[ $opt = d ] || test_scenarios=$model_scenarios
+		for s in $test_scenarios; do
 			[ -n "$brief" ] && [[ " ${long_scenarios-} " = *" $s "* ]] ||
 				echo "$s"
 		done
 		exit 0 ;;
-	m)	printf '%s\n' $model_scenarios; exit 0 ;;
 	s)	summary=1 ;;
 	v)	verbose=1 ;;
 	t)	totals=$OPTARG ;;

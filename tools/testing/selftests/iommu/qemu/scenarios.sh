@@ -7,9 +7,10 @@ test_scenarios+=" guest guest_vcmdq guest_vcmdq_two guest_vcmdq_life guest_two"
 # The tests that need the emulator with the models of emulator/,
 # and with ALL=1 also "strict", which takes minutes
 model_scenarios="${ALL:+strict }small_smmu overflow mmu700_r0p0 mmu700_r1p0 mmu700_r1p1"
-model_scenarios+=" fwb ats ssid stall httu guest_ssid"
+model_scenarios+=" fwb ats ssid stall httu guest_ssid cmdqv guest_cmdqv guest_cmdqv_life"
 # On a debug kernel, these repeat most of the previous tests: only with ALL=1
 long_scenarios="no_canwbs guest guest_vcmdq guest_vcmdq_two guest_vcmdq_life guest_two"
+long_scenarios+=" guest_cmdqv guest_cmdqv_life"
 
 # An SMMU for all devices. Each edu is alone behind a root port, so that it has an
 # IOMMU group of its own and can be reset through the port.
@@ -105,6 +106,20 @@ machine_features() {
 	strict_log
 }
 
+# machine_cmdqv VALUE: with a CMDQV (x-cmdqv), and ATS. There are four edu-pcie, one more
+# than it has VINTFs for VMs.
+machine_cmdqv() {
+	local i
+
+	machine_models x-strict=1 x-idr0-set=0xc00 "x-cmdqv=$1"
+	for i in 4 5; do
+		machine+=(-device "pcie-root-port,id=rp$i,chassis=$i"
+			-device "edu-pcie,bus=rp$i,delay-us=1000,dma_mask=0xffffffffffff")
+	done
+	machine=("${machine[@]/#edu-pcie,/edu-pcie,ats=on,}")
+	trace=(-d guest_errors -D "$OUT/$name/errors.log" -trace 'smmuv3_cmdqv_*')
+}
+
 # A host that boots by device tree has no CANWBS
 machine_dt() {
 	machine_one
@@ -169,6 +184,7 @@ scenario_iommufd() {
 	args+=" run=/tests/iommufd_map_file_pins run=/tests/iommufd_change_process"
 	args+=" run=/tests/iommufd_dmabuf run=/tests/iommufd_pasid"
 	args+=" run=/tests/iommufd_pasid_fault run=/tests/iommufd_uapi"
+	args+=" run=/tests/iommufd_fuzz"
 	args+=" ${MODULES_CPIO:+unload=iommufd}"
 }
 
@@ -294,6 +310,25 @@ scenario_stall() {
 	use_models || return 0
 	machine_features x-strict=1 x-idr0-clear=0x3000000 x-idr1-set=0x400
 	args="run=/tests/smmuv3_stall"
+}
+
+# A Tegra241 CMDQV: VINTF0 for the host, and others for VMs, of which the emulator makes
+# the worst
+scenario_cmdqv() {
+	about="command queues in hardware"
+	use_models || return 0
+	machine_cmdqv 2
+	limit=300
+	args="timeout=$((120 * slow)) run=/tests/smmuv3_dma run=/tests/smmuv3_vintf"
+	# The part of these tests that is not about the software
+	args+=" run=/tests/smmuv3_vcmdq"
+	args+="$(printf ',-t,%s' hw_info queue_alloc invalidate error hostile)"
+}
+
+# The commands that the queues have executed, and refusals by judge_strict()
+judge_cmdqv() {
+	awk -v name="$title" -v atc=1 -f "$here/cmdqv.awk" "$1/errors.log"
+	judge_strict "$1"
 }
 
 # An MMU-700 by its IIDR. Errata keep the first two from nesting.
@@ -518,6 +553,26 @@ judge_guest_vcmdq() {
 		"$1/report.log"
 }
 
+# on_cmdqv ABOUT SCENARIO: the same with a CMDQV in place of the software
+on_cmdqv() {
+	about=$1
+	use_models || return 0
+	"scenario_$2"
+	about=$1
+	machine_cmdqv 1
+	kargs=${kargs/ arm_smmu_v3.soft_cmdqv=1/}
+}
+
+scenario_guest_cmdqv() {
+	on_cmdqv "QEMU with a command queue in hardware for its accelerated SMMU" guest_vcmdq
+}
+
+judge_guest_cmdqv() {
+	awk -v name="$title" -v least=1 -v most=0.05 -v hardware=1 -f "$here/vcmdq.awk" \
+		"$1/report.log"
+	judge_guest_cmdqv_life "$1"
+}
+
 # The same reads, with all instructions counted. The host has CPUs for the worker and
 # for the VMM besides that of the guest. With -icount they take turns at each
 # instruction that waits. The polls of KVM and of the worker count, too, so the result
@@ -591,6 +646,15 @@ judge_guest_vcmdq_life() {
 	awk -v name="$title" -v holds=4 -f "$here/queues.awk" "$1/report.log"
 }
 
+scenario_guest_cmdqv_life() {
+	on_cmdqv "the same with a command queue in hardware" guest_vcmdq_life
+}
+
+judge_guest_cmdqv_life() {
+	awk -v name="$title" -f "$here/cmdqv.awk" "$1/errors.log"
+	judge_strict "$1"
+}
+
 # Both guests have the same memory. The first shows the size of the page tables for
 # a single SMMU. The second also makes its devices fault.
 scenario_guest_two() {
@@ -641,10 +705,11 @@ summary_guest_two() {
 scenario_soak() {
 	local time=${SOAK:-600} vmm=(-object "iommufd,id=i0") guest port=2
 	local nvme="vfio-pci,host=@nvmea@,id=hot,bus=pa.1,iommufd=i0"
-	local do="hold nvme=4 hold hold reads=200 nvme=1 hold"
+	local do="hold nvme=4 hold"
 
 	about="guests that do IO, reboot, are killed and lose their devices, for $time s"
 	use_models || return 0
+	do+=" hold reads=200 nvme=1 hold"
 	vmm_begin || return 0
 	machine_models x-strict=1 x-idr0-clear=0x41000
 	strict_log

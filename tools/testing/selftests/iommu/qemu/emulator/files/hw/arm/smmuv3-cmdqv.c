@@ -2,8 +2,8 @@
 /*
  * A Tegra241 CMDQV: command queues besides that of the SMMU (x-cmdqv)
  *
- * There is no public specification of it. This follows what Linux' driver says about its
- * registers, and chooses the worst behaviour that a driver has to expect:
+ * There is no public specification of it. This follows the definitions of registers in
+ * Linux' driver, and chooses the worst behaviour that a driver has to expect:
  *
  *  - a queue whose ALLOC is cleared while it is enabled remains enabled;
  *  - a queue whose EN was left set starts when ALLOC and the EN of its VINTF are set;
@@ -14,10 +14,11 @@
  * The queues of a VINTF without HYP_OWN execute TLBI_NH_ASID and TLBI_NH_VA, with the
  * VMID of the VINTF, ATC_INV, with the StreamID that SID_MATCH and SID_REPLACE translate
  * it to, and CMD_SYNC without an interrupt. The guest writes to page 0 of its VINTF at
- * any time, so nothing here may rely on any register.
+ * any time, so nothing here may rely on any register. With x-cmdqv=2, a guest enables each
+ * queue again at the moment at which the host disables it, which no test program can time.
  *
  * The trace event smmuv3_cmdqv_cmd has each command that was executed. With x-strict=1,
- * the log has what no guest can do and no host should.
+ * the log has the accesses that no guest can make and no host should.
  */
 #include "qemu/osdep.h"
 #include "qemu/bitops.h"
@@ -28,6 +29,9 @@
 #include "hw/sysbus.h"
 #include "smmuv3-internal.h"
 #include "trace.h"
+
+/* x-cmdqv: any other value but 0 adds a CMDQV, too */
+#define CMDQV_HOSTILE	2
 
 #define LOG2_VINTFS	2
 #define LOG2_VCMDQS	3
@@ -40,7 +44,7 @@
 #define CMDQV_BASE	0x09200000
 #define CMDQV_SPI	78
 #define CMDQV_SIZE	(VINTF_PAGES + VINTFS * VINTF_SIZE)
-/* Of the SMMU in the IORT */
+/* The identifier of the SMMU in the IORT */
 #define IORT_ID		1
 
 /* The configuration page */
@@ -157,6 +161,14 @@ static struct smmuv3_vcmdq *find_lvcmdq(struct smmuv3_cmdqv *cmdqv, uint32_t vin
 	return NULL;
 }
 
+/* The queue is assigned to a VINTF that is in use by a guest */
+static bool is_guest(struct smmuv3_cmdqv *cmdqv, struct smmuv3_vcmdq *v)
+{
+	struct vintf *vintf = vcmdq_vintf(cmdqv, v);
+
+	return vintf && (vintf->config & EN) && !(vintf->config & HYP_OWN);
+}
+
 static bool has_error(const struct smmuv3_vcmdq *v)
 {
 	return v->gerror != v->gerrorn;
@@ -190,7 +202,7 @@ static void update(SMMUv3State *s)
 }
 
 /*
- * What smmuv3_consume() needs to know of a queue. It executes commands of the SMMU's own
+ * The description of a queue for smmuv3_consume(). It executes commands of the SMMU's own
  * queue and of these in the same way.
  */
 
@@ -309,8 +321,12 @@ void smmuv3_cmdqv_synced(SMMUv3State *s)
 	int i;
 
 	for (i = 0; s->lab.cmdqv && i < VCMDQS; i++) {
-		if (!s->lab.cmdqv->vcmdq[i].enabled)
-			s->lab.cmdqv->vcmdq[i].invs = (struct smmuv3_invs){};
+		struct smmuv3_vcmdq *v = &s->lab.cmdqv->vcmdq[i];
+
+		if (!v->enabled)
+			v->invs = (struct smmuv3_invs){};
+		else if (!(v->alloc & ALLOC))
+			bad_host(s, "a queue that was taken away is enabled");
 	}
 }
 
@@ -463,15 +479,12 @@ static void cmdq_alloc(SMMUv3State *s, struct smmuv3_vcmdq *v, uint32_t val)
 {
 	struct smmuv3_cmdqv *cmdqv = s->lab.cmdqv;
 	uint32_t was = v->alloc;
-	struct vintf *vintf;
 
 	if ((was & ~val & ALLOC) &&
 	    find_lvcmdq(cmdqv, ALLOC_VINTF(was), ALLOC_LVCMDQ(was) + 1))
 		bad_host(s, "an LVCMDQ is taken away before the next");
 	v->alloc = val & ALLOC_MASK;
-	vintf = vcmdq_vintf(cmdqv, v);
-	if ((~was & val & ALLOC) && vintf && (vintf->config & EN) &&
-	    !(vintf->config & HYP_OWN)) {
+	if ((~was & val & ALLOC) && is_guest(cmdqv, v)) {
 		if (!v->q.base)
 			bad_host(s, "a guest gets a queue without memory");
 		if (v->config & EN)
@@ -582,10 +595,17 @@ static void cmdqv_write(void *opaque, hwaddr addr, uint64_t val, unsigned int si
 		return;
 	}
 	v = find_vcmdq(s->lab.cmdqv, addr, &reg);
-	if (v && (reg & PAGE))
+	if (!v)
+		return;
+	if (reg & PAGE) {
 		page1_write(s, v, reg & ~PAGE, val);
-	else if (v)
-		page0_write(s, v, reg, val);
+		return;
+	}
+	page0_write(s, v, reg, val);
+	/* A guest that enables its queue again can do so until ALLOC is clear */
+	if (s->lab.cmdqv_on == CMDQV_HOSTILE && addr < VINTF_PAGES &&
+	    reg == VCMDQ_CONFIG && (v->alloc & ALLOC) && is_guest(s->lab.cmdqv, v))
+		page0_write(s, v, VCMDQ_CONFIG, EN);
 }
 
 /* A guest makes accesses of any size. The model has only 32-bit registers */

@@ -23,6 +23,7 @@ static void add_u32(SMMUv3State *s, const char *name, uint32_t *val)
  *   x-strict                   1: the checks of smmuv3-strict.c
  *   x-abort-uncached           1: refuse DMA that bypasses the caches, smmuv3-attr.c
  *   x-cmdqv                    1: the SMMU of the machine has a CMDQV, smmuv3-cmdqv.c
+ *                              2: and hostile guests
  *
  * A field of several bits is cleared and then set. The model behaves as the registers
  * state as far as it has a feature; a bit of a feature that it lacks is a lie.

@@ -1,0 +1,569 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The command queues of a VM in hardware, the VINTFs of a Tegra241 CMDQV: this
+ * plays a VMM and its guest
+ *
+ * DMA of an edu-pcie shows the effect of an invalidation in the SMMU and in the
+ * device. smmuv3_vcmdq tests the interface that queues in hardware and in software
+ * have in common.
+ */
+#include "smmuv3_vcmdq.h"
+
+#define SYNC0_CS(cs)	((__u64)(cs) << 12)
+#define CONS_ERR(cons)	((cons) >> 24)
+#define ERR_ATC_INV	3
+
+/* VINTFs of the CMDQV of the lab, with VINTF0, which the host has */
+#define VINTFS		4
+
+struct vintf_event {
+	struct iommufd_vevent_header header;
+	struct iommu_vevent_tegra241_cmdqv evt;
+};
+
+/* A VM whose device has ATS, and is attached */
+struct vintf_vm {
+	struct vm vm;
+	struct cmdqv c;
+	__u32 eats;
+	__u32 veventq_id;
+	int veventq;
+};
+
+static void vintf_start(struct __test_metadata *_metadata, struct vintf_vm *v,
+			const char *bdf, __u32 vsid)
+{
+	struct iommu_hwpt_arm_smmuv3 ste;
+	struct cmdqv *c = &v->c;
+	struct vm *vm = &v->vm;
+	char soft[8];
+
+	if (!read_str(PARAM, soft, sizeof(soft)) && soft[0] == 'Y')
+		SKIP(return, "the command queues are in software");
+	vm_start_on(_metadata, vm, bdf);
+	cmdqv_start(_metadata, vm, c);
+	if (_metadata->exit_code)
+		return;
+	vsmmu_set_up(_metadata, &vm->v, &vm->g, &vm->dev, vsid);
+	ASSERT_EQ(0, queue_alloc(c, 0, c->queue_ipa, GUEST_PAGE, &c->queue_id));
+	ASSERT_TRUE(enable(c));
+	ASSERT_EQ(0, iommufd_veventq_alloc(vm->fd, vm->v.viommu_id,
+					   IOMMU_VEVENTQ_TYPE_TEGRA241_CMDQV,
+					   1, &v->veventq_id, &v->veventq));
+	ASSERT_TRUE(edu_is_pcie(&vm->dev));
+	ste = ste_s1(vm->v.cd);
+	ste.ste[1] |= htole64(STE1_EATS(1));
+	ASSERT_EQ(0, vm_hwpt(vm, ste, &v->eats));
+	ASSERT_EQ(0, edu_attach(&vm->dev, v->eats));
+}
+
+static void vintf_stop(struct __test_metadata *_metadata, struct vintf_vm *v)
+{
+	static const char *const messages[] = { "tegra241_cmdqv" };
+
+	/* The host invalidates as well, and must not wait in vain */
+	if (v->vm.dev.bar)
+		edu_set_reg(&v->vm.dev, EDU_REG_ANSWER, 0);
+	if (v->veventq > 0)
+		close(v->veventq);
+	if (v->c.regs && v->c.regs != MAP_FAILED)
+		munmap(v->c.regs, PAGE0_SIZE);
+	vm_stop(_metadata, &v->vm);
+	/* Nothing that a guest does is news for the host */
+	expect_not_in_klog(_metadata, messages, ARRAY_SIZE(messages));
+}
+
+/* The ATC_INVs that have reached the device */
+static __u64 invs(struct vintf_vm *v)
+{
+	return edu_reg(&v->vm.dev, EDU_REG_ATC_INVS);
+}
+
+/* Make a translation stale in the SMMU. It still leads to @old */
+static void make_stale(struct __test_metadata *_metadata, struct vintf_vm *v,
+		       __u64 old, __u64 new)
+{
+	vm_map(&v->vm, IOVA_A, old);
+	/* By the ioctl, which does not depend on the queue */
+	ASSERT_EQ(0, vm_cmd(&v->vm, cmd_nh_asid(0, ASID)));
+	ASSERT_EQ(old, vm_lands(&v->vm, IOVA_A));
+	vm_map(&v->vm, IOVA_A, new);
+	ASSERT_EQ(old, vm_lands(&v->vm, IOVA_A));
+}
+
+/*
+ * Send commands of which the last is illegal. The guest's driver then puts a
+ * CMD_SYNC in place of it, and acknowledges the error. Returns CONS.ERR
+ */
+static __u32 cmd_refused(struct __test_metadata *_metadata, struct vintf_vm *v,
+			 struct smmu_cmd cmd)
+{
+	struct cmdqv *c = &v->c;
+	__u32 at = c->prod, cons, gerrorn = reg_read(c, REG_GERRORN);
+	struct vintf_event event;
+
+	add(c, cmd);
+	add(c, cmd_raw(CMD_SYNC, 0));
+	reg_write(c, REG_PROD, c->prod);
+	if (!wait_for(reg_read(c, REG_GERROR) != gerrorn)) {
+		TH_LOG("command %#llx was not refused",
+		       (unsigned long long)le64toh(cmd.cmd[0]));
+		return 0;
+	}
+	cons = reg_read(c, REG_CONS);
+	if (CONS_ERR(cons) == ERR_ATC_INV)
+		at = (at + 1) & QUEUE_WRAP;
+	EXPECT_EQ(at, cons & CONS_RD);
+	EXPECT_EQ(1, reg_read(c, REG_STATUS));
+	EXPECT_EQ(sizeof(event), veventq_next(v->veventq, (void *)&event));
+	EXPECT_EQ(1, le64toh(event.evt.lvcmdq_err_map[0]));
+	EXPECT_EQ(0, le64toh(event.evt.lvcmdq_err_map[1]));
+	put(c, at, CMD_SYNC, 0);
+	reg_write(c, REG_GERRORN, reg_read(c, REG_GERROR));
+	EXPECT_TRUE(wait_for((reg_read(c, REG_CONS) & CONS_RD) == c->prod));
+	return CONS_ERR(cons);
+}
+
+/* All registers of a queue have the values of a reset */
+static bool is_reset(struct cmdqv *c, unsigned int index)
+{
+	__u32 gerror = reg_read(c, index * REGS + REG_GERROR);
+	unsigned int i;
+
+	for (i = 0; i < REGS; i++) {
+		__u32 val = reg_read(c, index * REGS + i);
+
+		if (i == REG_GERROR || i == REG_GERRORN ? val != gerror : val)
+			return false;
+	}
+	return true;
+}
+
+FIXTURE(vintf)
+{
+	struct vintf_vm a;
+};
+
+FIXTURE_SETUP(vintf)
+{
+	char bdf[BDF_LEN], why[128];
+
+	if (edu_find(bdf, why, sizeof(why)))
+		SKIP(return, "%s", why);
+	vintf_start(_metadata, &self->a, bdf, VSID);
+}
+
+FIXTURE_TEARDOWN(vintf)
+{
+	vintf_stop(_metadata, &self->a);
+}
+
+TEST_F(vintf, stale_without_tlbi)
+{
+	struct cmdqv *c = &self->a.c;
+	struct vm *vm = &self->a.vm;
+	__u64 page[2] = { guest_page(&vm->g), guest_page(&vm->g) };
+	struct smmu_cmd cmds[] = {
+		/* The guest does not know its VMID */
+		cmd_nh_va(any_vmid(), ASID, IOVA_A),
+		cmd_nh_asid(any_vmid(), ASID),
+		cmd_ranged(cmd_nh_va(0, ASID, IOVA_A & ~0xffffULL), 15, 0),
+	};
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(cmds); i++) {
+		make_stale(_metadata, &self->a, page[0], page[1]);
+		/* Another address, another ASID, and only a CMD_SYNC */
+		EXPECT_TRUE(cmd_sync(c, cmd_nh_va(0, ASID, IOVA_C)));
+		EXPECT_TRUE(cmd_sync(c, cmd_nh_va(0, ASID_B, IOVA_A)));
+		EXPECT_TRUE(cmd_sync(c, cmd_nh_asid(0, ASID_B)));
+		EXPECT_TRUE(cmd_sync(c, cmd_raw(CMD_SYNC, 0)));
+		EXPECT_EQ(page[0], vm_lands(vm, IOVA_A));
+		EXPECT_TRUE(cmd_sync(c, cmds[i]));
+		EXPECT_EQ(page[1], vm_lands(vm, IOVA_A));
+	}
+	EXPECT_FALSE(veventq_readable(self->a.veventq));
+}
+
+/* Both queues of the VINTF work at the same time */
+TEST_F(vintf, second_queue)
+{
+	struct vm *vm = &self->a.vm;
+	struct cmdqv *c = &self->a.c, second = *c;
+	__u64 page[2] = { guest_page(&vm->g), guest_page(&vm->g) };
+
+	second.queue_ipa = guest_zero_page(&vm->g);
+	second.regs += REGS;
+	/* There are no registers without a queue */
+	reg_write(&second, REG_PROD, 1);
+	reg_write(&second, REG_CONFIG, 1);
+	EXPECT_TRUE(is_reset(c, 1));
+	ASSERT_EQ(0, queue_alloc(c, 1, second.queue_ipa, GUEST_PAGE,
+				 &second.queue_id));
+	EXPECT_TRUE(is_reset(c, 1));
+	ASSERT_TRUE(enable(&second));
+	make_stale(_metadata, &self->a, page[0], page[1]);
+	EXPECT_TRUE(cmd_sync(&second, cmd_nh_va(0, ASID, IOVA_A)));
+	EXPECT_EQ(page[1], vm_lands(vm, IOVA_A));
+	EXPECT_TRUE(cmd_sync(c, cmd_nh_asid(0, ASID)));
+	EXPECT_EQ(-EBUSY, destroy(vm->fd, c->queue_id));
+	EXPECT_EQ(0, destroy(vm->fd, second.queue_id));
+	EXPECT_TRUE(is_reset(c, 1));
+	EXPECT_TRUE(cmd_sync(c, cmd_nh_asid(0, ASID)));
+}
+
+/* All but four commands are refused, and have no effect */
+TEST_F(vintf, illegal)
+{
+	struct vm *vm = &self->a.vm;
+	__u64 page[2] = { guest_page(&vm->g), guest_page(&vm->g) };
+	unsigned int op;
+
+	make_stale(_metadata, &self->a, page[0], page[1]);
+	for (op = 0; op < 0x100; op++) {
+		if (op == CMD_TLBI_NH_ASID || op == CMD_TLBI_NH_VA ||
+		    op == CMD_ATC_INV || op == CMD_SYNC)
+			continue;
+		/* CFGI_ALL, so that the second word must not be a range of 1 */
+		EXPECT_EQ(1, cmd_refused(_metadata, &self->a,
+					 cmd_raw(op, op == 4 ? 31 : 0)));
+	}
+	/* CMD_SYNC with an MSI, with an event, and with a reserved value */
+	for (op = 1; op < 4; op++)
+		EXPECT_EQ(1, cmd_refused(_metadata, &self->a,
+					 cmd_raw(CMD_SYNC | SYNC0_CS(op),
+						 GUEST_RAM_IPA)));
+	EXPECT_EQ(page[0], vm_lands(vm, IOVA_A));
+	EXPECT_TRUE(cmd_sync(&self->a.c, cmd_nh_va(0, ASID, IOVA_A)));
+	EXPECT_EQ(page[1], vm_lands(vm, IOVA_A));
+}
+
+/* The StreamID of an ATC_INV is that of the guest */
+TEST_F(vintf, atc_inv)
+{
+	struct vm *vm = &self->a.vm;
+	struct cmdqv *c = &self->a.c;
+	__u64 page[2] = { guest_page(&vm->g), guest_page(&vm->g) };
+	__u64 had;
+	__u32 sid;
+
+	vm->dev.dma_flags = EDU_DMA_ATS;
+	vm_map(vm, IOVA_A, page[0]);
+	EXPECT_EQ(page[0], vm_lands(vm, IOVA_A));
+	vm_map(vm, IOVA_A, page[1]);
+	had = invs(&self->a);
+	EXPECT_TRUE(cmd_sync(c, cmd_nh_asid(0, ASID)));
+	EXPECT_EQ(had, invs(&self->a));
+	/* The device still has the translation */
+	EXPECT_EQ(page[0], vm_lands(vm, IOVA_A));
+	EXPECT_TRUE(cmd_sync(c, cmd_atc_inv(VSID, IOVA_A, 0)));
+	EXPECT_EQ(had + 1, invs(&self->a));
+	EXPECT_EQ(page[1], vm_lands(vm, IOVA_A));
+
+	/* The physical StreamID of any device, and a bit more than that of the guest */
+	for (sid = 0; sid < 0x800; sid += sid < 0x40 ? 1 : 8)
+		EXPECT_EQ(1, cmd_refused(_metadata, &self->a,
+					 cmd_atc_inv(sid, 0, ATC_INV_ALL)));
+	EXPECT_EQ(1, cmd_refused(_metadata, &self->a,
+				 cmd_atc_inv(VSID | 1 << 20, 0, ATC_INV_ALL)));
+	EXPECT_EQ(had + 1, invs(&self->a));
+
+	/* Without its vDEVICE, the guest has no way to the device */
+	ASSERT_EQ(0, edu_attach(&vm->dev, vm->g.s2_id));
+	ASSERT_EQ(0, destroy(vm->fd, vm->v.hwpt_s1));
+	ASSERT_EQ(0, destroy(vm->fd, self->a.eats));
+	ASSERT_EQ(0, destroy(vm->fd, vm->v.vdevice_id));
+	had = invs(&self->a);
+	EXPECT_EQ(1, cmd_refused(_metadata, &self->a,
+				 cmd_atc_inv(VSID, 0, ATC_INV_ALL)));
+	EXPECT_EQ(1, cmd_refused(_metadata, &self->a,
+				 cmd_atc_inv(0, 0, ATC_INV_ALL)));
+	EXPECT_EQ(had, invs(&self->a));
+	/* It comes back with another */
+	ASSERT_EQ(0, vdevice_alloc(vm->fd, vm->v.viommu_id, vm->dev.dev_id,
+				   VSID_B, &vm->v.vdevice_id));
+	EXPECT_EQ(1, cmd_refused(_metadata, &self->a,
+				 cmd_atc_inv(VSID, 0, ATC_INV_ALL)));
+	EXPECT_TRUE(cmd_sync(c, cmd_nh_asid(0, ASID)));
+}
+
+/* A device that does not answer is an error of the queue of its VM */
+TEST_F(vintf, no_answer)
+{
+	struct vm *vm = &self->a.vm;
+	struct cmdqv *c = &self->a.c;
+
+	edu_set_reg(&vm->dev, EDU_REG_ANSWER, EDU_ANSWER_NEVER);
+	EXPECT_EQ(ERR_ATC_INV, cmd_refused(_metadata, &self->a,
+					   cmd_atc_inv(VSID, IOVA_A, 0)));
+	edu_set_reg(&vm->dev, EDU_REG_ANSWER, 0);
+	EXPECT_TRUE(cmd_sync(c, cmd_atc_inv(VSID, IOVA_A, 0)));
+}
+
+/* An ATC_INV that times out after its queue is gone is no error of the next queue */
+TEST_F(vintf, late_answer)
+{
+	struct vm *vm = &self->a.vm;
+	struct cmdqv *c = &self->a.c;
+
+	edu_set_reg(&vm->dev, EDU_REG_ANSWER, EDU_ANSWER_NEVER);
+	add(c, cmd_atc_inv(VSID, IOVA_A, 0));
+	ASSERT_TRUE(ring(c));
+	edu_set_reg(&vm->dev, EDU_REG_ANSWER, 0);
+	EXPECT_EQ(0, destroy(vm->fd, c->queue_id));
+	ASSERT_EQ(0, queue_alloc(c, 0, c->queue_ipa, GUEST_PAGE, &c->queue_id));
+	ASSERT_TRUE(enable(c));
+	EXPECT_TRUE(cmd_sync(c, cmd_nh_asid(0, ASID)));
+	EXPECT_EQ(0, reg_read(c, REG_GERROR));
+	EXPECT_FALSE(veventq_readable(self->a.veventq));
+}
+
+/* The driver waits for a CMD_SYNC with interrupts off: leave CPU 0 to the interrupt */
+static void *unmap_hole(void *arg)
+{
+	struct vintf_vm *v = arg;
+	cpu_set_t cpus;
+
+	CPU_ZERO(&cpus);
+	CPU_SET(1, &cpus);
+	if (sched_setaffinity(0, sizeof(cpus), &cpus))
+		return (void *)(long)-errno;
+	return (void *)(long)guest_unmap(&v->vm.g, HOLE_IPA);
+}
+
+/* An ATC_INV of the host is an error of its queue in VINTF0, which goes on */
+TEST_F(vintf, host_error)
+{
+	struct vm *vm = &self->a.vm;
+	__u64 page[2] = { guest_page(&vm->g), guest_page(&vm->g) };
+	pthread_t thread;
+	unsigned int i;
+	void *rc;
+
+	for (i = 0; i < 3; i++) {
+		ASSERT_EQ(0, guest_map(&vm->g, HOLE_IPA, HOLE_SIZE, true));
+		edu_set_reg(&vm->dev, EDU_REG_ANSWER, EDU_ANSWER_NEVER);
+		ASSERT_EQ(0, pthread_create(&thread, NULL, unmap_hole, &self->a));
+		ASSERT_EQ(0, pthread_join(thread, &rc));
+		edu_set_reg(&vm->dev, EDU_REG_ANSWER, 0);
+		EXPECT_EQ(0, (long)rc);
+		EXPECT_LE(1, klog_count("vintf_map: 0000000000000001"));
+		EXPECT_LE(1, klog_count("ATC invalidate timeout"));
+		EXPECT_EQ(0, klog_count("CMD_SYNC timeout"));
+		/* The teardown judges all later messages */
+		klog_mark(_metadata->name);
+		EXPECT_FALSE(veventq_readable(self->a.veventq));
+		EXPECT_EQ(0, reg_read(&self->a.c, REG_CONS) & CONS_RD);
+	}
+	make_stale(_metadata, &self->a, page[0], page[1]);
+	EXPECT_TRUE(cmd_sync(&self->a.c, cmd_nh_va(0, ASID, IOVA_A)));
+	EXPECT_EQ(page[1], vm_lands(vm, IOVA_A));
+}
+
+/* A guest that enables the queue all the time, while it is destroyed */
+struct hammer {
+	struct cmdqv *c;
+	bool stop;
+};
+
+static void *hammer(void *arg)
+{
+	struct hammer *h = arg;
+
+	while (!__atomic_load_n(&h->stop, __ATOMIC_RELAXED)) {
+		reg_write(h->c, REG_CONFIG, 1);
+		reg_write(h->c, REG_PROD, random_u64());
+		reg_write(h->c, REG_GERRORN, reg_read(h->c, REG_GERROR));
+	}
+	return NULL;
+}
+
+TEST_F(vintf, enable_during_destroy)
+{
+	struct cmdqv *c = &self->a.c;
+	struct vm *vm = &self->a.vm;
+	struct hammer h = { .c = c };
+	__u32 ioas = vm->g.ioas_id;
+	double until = now() + 3;
+	unsigned int i;
+	pthread_t thread;
+	void *mem;
+
+	mem = mmap(NULL, HOLE_SIZE, PROT_READ | PROT_WRITE,
+		   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, mem);
+	ASSERT_EQ(0, destroy(vm->fd, c->queue_id));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, hammer, &h));
+	for (i = 0; i < 100 || now() < until; i++) {
+		/* Memory that goes with the queue */
+		ASSERT_EQ(0, ioas_map(vm->fd, ioas, mem, HOLE_IPA, HOLE_SIZE,
+				      true));
+		ASSERT_EQ(0, queue_alloc(c, 0, HOLE_IPA + i % 16 * GUEST_PAGE,
+					 GUEST_PAGE, &c->queue_id));
+		EXPECT_TRUE(wait_for(reg_read(c, REG_STATUS)));
+		EXPECT_EQ(-EBUSY, ioas_unmap(vm->fd, ioas, HOLE_IPA, HOLE_SIZE));
+		ASSERT_EQ(0, destroy(vm->fd, c->queue_id));
+		EXPECT_TRUE(is_reset(c, 0));
+		ASSERT_EQ(0, ioas_unmap(vm->fd, ioas, HOLE_IPA, HOLE_SIZE));
+	}
+	__atomic_store_n(&h.stop, true, __ATOMIC_RELAXED);
+	pthread_join(thread, NULL);
+	munmap(mem, HOLE_SIZE);
+	ASSERT_EQ(0, queue_alloc(c, 0, c->queue_ipa, GUEST_PAGE, &c->queue_id));
+	EXPECT_TRUE(is_reset(c, 0));
+	EXPECT_TRUE(enable(c));
+	EXPECT_TRUE(cmd_sync(c, cmd_nh_asid(0, ASID)));
+}
+
+/* The next VM finds nothing of the previous VM, which had a queue with an error */
+TEST_F(vintf, reset_after_close)
+{
+	struct cmdqv *c = &self->a.c;
+	struct vm *vm = &self->a.vm;
+	char bdf[BDF_LEN];
+	unsigned int i;
+
+	memcpy(bdf, vm->dev.bdf, sizeof(bdf));
+	for (i = 0; i < 2 * VINTFS; i++) {
+		add(c, cmd_nh_asid(0, ASID));
+		add(c, cmd_raw(0, 0));
+		reg_write(c, REG_PROD, c->prod);
+		EXPECT_TRUE(wait_for(reg_read(c, REG_GERROR) !=
+				     reg_read(c, REG_GERRORN)));
+		vintf_stop(_metadata, &self->a);
+		memset(&self->a, 0, sizeof(self->a));
+
+		/* Everything until there is a queue */
+		vm_start_on(_metadata, vm, bdf);
+		cmdqv_start(_metadata, vm, c);
+		if (_metadata->exit_code)
+			return;
+		EXPECT_TRUE(is_reset(c, 0));
+		EXPECT_TRUE(is_reset(c, 1));
+		ASSERT_EQ(0, queue_alloc(c, 0, c->queue_ipa, GUEST_PAGE,
+					 &c->queue_id));
+		EXPECT_TRUE(is_reset(c, 0));
+		ASSERT_EQ(0, iommufd_veventq_alloc(vm->fd, vm->v.viommu_id,
+						   IOMMU_VEVENTQ_TYPE_TEGRA241_CMDQV,
+						   1, &self->a.veventq_id,
+						   &self->a.veventq));
+		ASSERT_TRUE(enable(c));
+		/* It has no vDEVICE */
+		EXPECT_EQ(1, cmd_refused(_metadata, &self->a,
+					 cmd_atc_inv(VSID, 0, ATC_INV_ALL)));
+		EXPECT_EQ(1, cmd_refused(_metadata, &self->a,
+					 cmd_atc_inv(0, 0, ATC_INV_ALL)));
+	}
+}
+
+/* Two VMs with the same ASIDs and addresses */
+FIXTURE(two)
+{
+	struct vintf_vm a, b;
+};
+
+FIXTURE_SETUP(two)
+{
+	char bdf[2][BDF_LEN], why[128];
+
+	if (edu_find_pair(EDU_SAME_SMMU, bdf[0], bdf[1], why, sizeof(why)))
+		SKIP(return, "%s", why);
+	vintf_start(_metadata, &self->a, bdf[0], VSID);
+	if (!_metadata->exit_code)
+		vintf_start(_metadata, &self->b, bdf[1], VSID_B);
+}
+
+FIXTURE_TEARDOWN(two)
+{
+	vintf_stop(_metadata, &self->a);
+	vintf_stop(_metadata, &self->b);
+}
+
+TEST_F(two, isolated)
+{
+	struct vm *a = &self->a.vm, *b = &self->b.vm;
+	__u64 page_a[2] = { guest_page(&a->g), guest_page(&a->g) };
+	__u64 page_b[2] = { guest_page(&b->g), guest_page(&b->g) };
+	__u64 had_a, had_b;
+	__u32 vmid;
+
+	make_stale(_metadata, &self->a, page_a[0], page_a[1]);
+	make_stale(_metadata, &self->b, page_b[0], page_b[1]);
+	/* Any VMID that the host may have given to the other */
+	for (vmid = 0; vmid < 64; vmid++) {
+		add(&self->a.c, cmd_nh_asid(vmid, ASID));
+		add(&self->a.c, cmd_nh_va(vmid, ASID, IOVA_A));
+	}
+	EXPECT_TRUE(cmd_sync(&self->a.c, cmd_raw(CMD_SYNC, 0)));
+	EXPECT_EQ(page_a[1], vm_lands(a, IOVA_A));
+	EXPECT_EQ(page_b[0], vm_lands(b, IOVA_A));
+	EXPECT_TRUE(cmd_sync(&self->b.c, cmd_nh_asid(0, ASID)));
+	EXPECT_EQ(page_b[1], vm_lands(b, IOVA_A));
+
+	/* Each device has the ATC_INVs of its own VM, under its own name */
+	had_a = invs(&self->a);
+	had_b = invs(&self->b);
+	EXPECT_TRUE(cmd_sync(&self->a.c, cmd_atc_inv(VSID, 0, ATC_INV_ALL)));
+	EXPECT_EQ(1, cmd_refused(_metadata, &self->a,
+				 cmd_atc_inv(VSID_B, 0, ATC_INV_ALL)));
+	EXPECT_EQ(had_a + 1, invs(&self->a));
+	EXPECT_EQ(had_b, invs(&self->b));
+	EXPECT_TRUE(cmd_sync(&self->b.c, cmd_atc_inv(VSID_B, 0, ATC_INV_ALL)));
+	EXPECT_EQ(had_a + 1, invs(&self->a));
+	EXPECT_EQ(had_b + 1, invs(&self->b));
+	/* The errors of a VM are its own */
+	EXPECT_FALSE(veventq_readable(self->b.veventq));
+	EXPECT_EQ(0, reg_read(&self->b.c, REG_GERROR));
+}
+
+/* An error that a VM never acknowledges is no news at an error of the other */
+TEST_F(two, errors)
+{
+	struct cmdqv *c = &self->a.c;
+	struct vintf_event event;
+	unsigned int i;
+
+	add(c, cmd_raw(0, 0));
+	reg_write(c, REG_PROD, c->prod);
+	ASSERT_EQ(sizeof(event), veventq_next(self->a.veventq, (void *)&event));
+	for (i = 0; i < 5; i++)
+		EXPECT_EQ(1, cmd_refused(_metadata, &self->b, cmd_raw(0, 0)));
+	EXPECT_FALSE(veventq_readable(self->a.veventq));
+	EXPECT_EQ(0, reg_read(c, REG_CONS) & CONS_RD);
+}
+
+/* A VM with a VINTF cannot keep others from theirs, except by their number */
+TEST(limits)
+{
+	struct iommu_viommu_tegra241_cmdqv data = {};
+	char bdf[MAX_DEVICES][BDF_LEN], why[128], soft[8];
+	struct vm vm[VINTFS] = {};
+	unsigned int i;
+	__u32 id;
+
+	if (!read_str(PARAM, soft, sizeof(soft)) && soft[0] == 'Y')
+		SKIP(return, "the command queues are in software");
+	if (pci_list_vfio(EDU_ID, 1, bdf, why, sizeof(why)) < VINTFS)
+		SKIP(return, "not enough edu devices");
+	for (i = 0; i < VINTFS; i++) {
+		vm_start_on(_metadata, &vm[i], bdf[i]);
+		if (_metadata->exit_code)
+			return;
+		if (i == VINTFS - 1)
+			break;
+		ASSERT_EQ(0, viommu_alloc_data(&vm[i], &data, sizeof(data),
+					       &vm[i].v.viommu_id));
+		EXPECT_EQ(-EEXIST, viommu_alloc_data(&vm[i], &data,
+						     sizeof(data), &id));
+	}
+	EXPECT_EQ(-ENOSPC, viommu_alloc_data(&vm[i], &data, sizeof(data), &id));
+	/* Nesting does not depend on it */
+	ASSERT_EQ(0, viommu_alloc(vm[i].fd, vm[i].dev.dev_id, vm[i].g.s2_id, &id));
+	ASSERT_EQ(0, destroy(vm[i].fd, id));
+	ASSERT_EQ(0, destroy(vm[0].fd, vm[0].v.viommu_id));
+	EXPECT_EQ(0, viommu_alloc_data(&vm[i], &data, sizeof(data), &id));
+	for (i = 0; i < VINTFS; i++)
+		vm_stop(_metadata, &vm[i]);
+}
+
+TEST_HARNESS_MAIN
