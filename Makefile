@@ -197,11 +197,11 @@ fuzz: tree
 		$(LAB)/fuzz-coverage.sh $(OBJ)/fuzz/host-fuzz/vmlinux $(FUZZ_DIR)/seen && \
 		exit $$result
 
-# The inputs that reach all that the previous runs reached, for the corpus in the tree
+# Choose the inputs that reach all that previous runs reached, as the corpus in build/linux
 fuzz-corpus:
 	@FUZZ_DIR=$(FUZZ_DIR) FUZZ_MINIMISE=1 $(IN_FUZZ) judge SCENARIOS=fuzz
 	@scripts/fuzz-corpus pack $(FUZZ_DIR)/corpus $(FUZZ_DIR)/least \
-		$(LAB)/../corpus/iommufd_fuzz.txt
+		$(TREE)/$(LAB)/../corpus/iommufd_fuzz.txt
 
 kcsan: tree
 	@$(STAGE) "x86-64 emulator" scripts/setup x86

@@ -510,6 +510,16 @@ static void do_zap(struct racer *racer)
 	got(racer, rc < 0 ? rc : 0);
 	race->faults = rc;
 	race->batches = __atomic_load_n(batches, __ATOMIC_ACQUIRE);
+	/* Without a pause, a busy machine has no two batches between zaps */
+	if (!(racer->got[0] % 16))
+		some_time(racer, 20000);
+}
+
+static bool zap_met(const struct racer *racers)
+{
+	return first_three_met(racers) &&
+	       __atomic_load_n(&((struct mmap_race *)racers->stress)->checked,
+			       __ATOMIC_RELAXED);
 }
 
 /* No store gets past the fault handler after a zap, also while a mapping moves */
@@ -539,7 +549,7 @@ TEST_F(doorbell, race_zap)
 {
 	struct mmap_race race = {
 		.stress = { .fd = self->fd, .viommu = self->viommu,
-			    .met = first_three_met },
+			    .met = zap_met },
 		.data = self->data,
 		.mem = self->page[0],
 	};
