@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -353,34 +354,47 @@ static void pass_on(struct group *g, struct program *p, const char *buf,
 	p->open_line = len && buf[len - 1] != '\n';
 }
 
+/* The resources that VMMs have, or have left */
+struct left {
+	unsigned int workers;
+	long pins;
+	unsigned long tables;	/* in kB */
+};
+
+/* Wait until VMMs have left nothing but page tables of at most this size, or for FREE_MS */
+static struct left wait_for_free(unsigned long most_tables)
+{
+	long long end = now_ms() + FREE_MS;
+	struct left left;
+
+	for (;;) {
+		left.workers = count_workers();
+		left.pins = pinned_pages();
+		left.tables = page_tables();
+		if ((!left.workers && !left.pins && left.tables <= most_tables) ||
+		    now_ms() >= end)
+			return left;
+		poll(NULL, 0, 10);
+	}
+}
+
 /* A VMM was killed during IO: is everything free that it had? */
 static void test_freed(struct program *p, int status)
 {
-	long long end = now_ms() + FREE_MS;
-	unsigned int workers;
-	unsigned long tables;
-	long pins;
+	struct left left = wait_for_free(p->idle);
 	bool good;
-
-	for (;;) {
-		workers = count_workers();
-		pins = pinned_pages();
-		tables = page_tables();
-		if ((!workers && !pins && tables <= p->idle) || now_ms() >= end)
-			break;
-		poll(NULL, 0, 10);
-	}
 
 	say(p, "run killed");
 	tap("1..4");
 	good = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
 	tap("%sok 1 - the VMM was killed during IO", good ? "" : "not ");
-	tap("%sok 2 - no worker is left, %u found", workers ? "not " : "",
-	    workers);
-	tap("%sok 3 - no page is pinned, %ld found", pins ? "not " : "", pins);
-	good = tables <= p->idle;
+	tap("%sok 2 - no worker is left, %u found", left.workers ? "not " : "",
+	    left.workers);
+	tap("%sok 3 - no page is pinned, %ld found", left.pins ? "not " : "",
+	    left.pins);
+	good = left.tables <= p->idle;
 	tap("%sok 4 - page tables take %lu kB, %lu before", good ? "" : "not ",
-	    tables, p->idle);
+	    left.tables, p->idle);
 	say(p, "exit killed status 0");
 }
 
@@ -388,30 +402,21 @@ void test_left(void)
 {
 	static unsigned long first;
 	static unsigned int rounds;
-	long long end = now_ms() + FREE_MS;
-	unsigned int workers;
-	unsigned long tables;
-	long pins;
+	struct left left = wait_for_free(rounds ? first : ULONG_MAX);
+	bool good;
 
-	for (;;) {
-		workers = count_workers();
-		pins = pinned_pages();
-		tables = page_tables();
-		if (!rounds)
-			first = tables;
-		if ((!workers && !pins && tables <= first) || now_ms() >= end)
-			break;
-		poll(NULL, 0, 10);
-	}
-
+	if (!rounds)
+		first = left.tables;
+	good = left.tables <= first;
 	report("run left");
 	tap("1..3");
-	tap("%sok 1 - no worker is left, %u found", workers ? "not " : "",
-	    workers);
-	tap("%sok 2 - no page is pinned, %ld found", pins ? "not " : "", pins);
+	tap("%sok 1 - no worker is left, %u found", left.workers ? "not " : "",
+	    left.workers);
+	tap("%sok 2 - no page is pinned, %ld found", left.pins ? "not " : "",
+	    left.pins);
 	tap("%sok 3 - page tables take %lu kB, %lu at first, after %u rounds",
-	    tables <= first ? "" : "not ", tables, first, rounds);
-	report("exit left status %d", workers || pins || tables > first);
+	    good ? "" : "not ", left.tables, first, rounds);
+	report("exit left status %d", left.workers || left.pins || !good);
 	rounds++;
 }
 
