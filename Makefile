@@ -206,7 +206,7 @@ fuzz-corpus:
 kcsan: tree
 	@$(STAGE) "x86-64 emulator" scripts/setup x86
 	@$(call KERNEL_STAGE,$(OBJ)/kcsan,1190) "kernel with KCSAN" $(IN_KCSAN) init tests kernel
-	@$(IN_KCSAN) judge SCENARIOS=races
+	@$(IN_KCSAN) judge-test
 
 # Check the interfaces that user space of mainline relies on with mainline's own tests
 test-mainline: lab
