@@ -41,6 +41,12 @@ IN_X86 = $(MAKE) --no-print-directory -s -C $(LAB) KERNEL_TREE=$(TREE) \
 IN_FUZZ = $(MAKE) --no-print-directory -s -C $(LAB) KERNEL_TREE=$(TREE) \
 	BUILD=$(OBJ)/fuzz ARCH=x86_64 FUZZ_KERNEL=yes
 
+# Other kernels on the same machine. The machine and the tests are those of IN_LAB
+PEERS ?= 7.3 6.12
+IN_PEER = $(MAKE) --no-print-directory -s -C $(LAB) KERNEL_TREE=$(CURDIR)/build/peer/$(1) \
+	BUILD=$(CURDIR)/build/peer/obj-$(1) \
+	CONFIGS="$(CURDIR)/$(LAB)/kernel.config $(CURDIR)/scripts/peers/peer.config"
+
 IN_KCSAN = $(MAKE) --no-print-directory -s -C $(LAB) KERNEL_TREE=$(TREE) \
 	BUILD=$(OBJ)/kcsan ARCH=x86_64 KCSAN_KERNEL=yes
 
@@ -65,6 +71,8 @@ help:
 	@echo '  make kcsan     look for data races in the tests with several threads'
 	@echo '  make test-mainline'
 	@echo '                 run the selftests of iommufd in Linux 7.3, unmodified'
+	@echo '  make test-peers'
+	@echo '                 run the tests by DMA on Linux 7.3 and on 6.12 without the series'
 	@echo '  make bench     measure the calls of a VMM, and the reads of a guest, in'
 	@echo '                 instructions'
 	@echo
@@ -214,6 +222,18 @@ test-mainline: lab
 	@$(STAGE) "mainline's tests" scripts/setup mainline
 	@OBJ=$(OBJ) scripts/test-mainline $(IN_LAB)
 
+# Judge the emulator and the tests by the drivers of other kernels
+test-peers: lab kernel-models
+	@$(STAGE) "tests" $(IN_LAB) tests
+	@$(STAGE) "source of mainline" scripts/setup mainline
+	@for p in $(PEERS); do $(MAKE) --no-print-directory -s test-peer-$$p || bad=1; done; \
+		[ -z "$$bad" ]
+
+test-peer-%:
+	@$(STAGE) "kernel tree of $*" scripts/peer tree $*
+	@$(call KERNEL_STAGE,build/peer/obj-$*/host,1150) "kernel $*" $(call IN_PEER,$*) kernel
+	@scripts/peer judge $* $(IN_LAB)
+
 check: series
 	@$(STAGE) "check tools" scripts/setup check
 	@$(STAGE) "configuration" $(IN_LAB) $(OBJ)/host/.config
@@ -278,4 +298,4 @@ stat:
 
 # Parts of test
 .PHONY: test-plain test-x86_64 test-debug test-models kernel-x86_64 kernel-debug kernel-models
-.PHONY: help tree parts lab run test soak test-mainline bench check check-all refresh rebase series stat quilt rpm releases docs mutants fuzz fuzz-corpus kcsan
+.PHONY: help tree parts lab run test soak test-mainline test-peers bench check check-all refresh rebase series stat quilt rpm releases docs mutants fuzz fuzz-corpus kcsan
