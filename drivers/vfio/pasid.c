@@ -28,13 +28,13 @@ int vfio_df_attach_pasid(struct vfio_device_file *df,
 	struct vfio_device *device = df->device;
 	int ret;
 
+	if (!device->ops->pasid_attach_ioas)
+		return -EOPNOTSUPP;
 	if (attach->argsz <
 	    offsetofend(struct vfio_device_attach_iommufd_pt, pasid))
 		return -EINVAL;
 	if (get_user(attach->pasid, &arg->pasid))
 		return -EFAULT;
-	if (!device->ops->pasid_attach_ioas)
-		return -EOPNOTSUPP;
 
 	mutex_lock(&device->dev_set->lock);
 	ret = device->ops->pasid_attach_ioas(device, attach->pasid,
@@ -57,13 +57,13 @@ int vfio_df_detach_pasid(struct vfio_device_file *df,
 {
 	struct vfio_device *device = df->device;
 
+	if (!device->ops->pasid_detach_ioas)
+		return -EOPNOTSUPP;
 	if (detach->argsz <
 	    offsetofend(struct vfio_device_detach_iommufd_pt, pasid))
 		return -EINVAL;
 	if (get_user(detach->pasid, &arg->pasid))
 		return -EFAULT;
-	if (!device->ops->pasid_detach_ioas)
-		return -EOPNOTSUPP;
 
 	mutex_lock(&device->dev_set->lock);
 	device->ops->pasid_detach_ioas(device, detach->pasid);

@@ -3,8 +3,8 @@
  * IOMMU_IOAS_CHANGE_PROCESS: charge the pinned pages of a context to the
  * calling process, instead of the process that mapped them.
  *
- * Pages of a file do not need the address space of a process. The process only
- * matters for the accounting: for the counter of its user or of its address
+ * Pages of a file, and dma-bufs, do not need the address space of a process. The
+ * process only matters for the accounting: for the counter of its user or of its address
  * space that RLIMIT_MEMLOCK limits, and for mm_struct::pinned_vm.
  *
  * Invariant: the counter of source_user or source_mm has been charged for
@@ -156,7 +156,8 @@ static int add_pages(struct change *change, struct iopt_pages *pages)
 
 	if (!pages)
 		return -EBUSY;
-	if (!pages->file)
+	/* Memory of a device is no process's, and nothing is charged for it */
+	if (!pages->file && !iopt_is_dmabuf(pages))
 		return -EINVAL;
 	/* Areas of any IOAS can share pages, which are charged only once */
 	if (!list_empty(&pages->change_entry))
@@ -275,7 +276,7 @@ static int change_process(struct change *change)
  * @ucmd: A struct iommu_ioas_change_process
  *
  * Return: 0, or with nothing changed: -EOPNOTSUPP if __reserved is not 0,
- * -EINVAL if a mapping is not of a file, -EBUSY if a mapping is being made or
+ * -EINVAL if a mapping is of the memory of a process, -EBUSY if a mapping is being made or
  * removed at the same time, -ENOMEM if the calling process would exceed its
  * RLIMIT_MEMLOCK, -EINTR for a fatal signal.
  */

@@ -50,6 +50,8 @@ enum {
 	MOCK_FLAGS_DEVICE_SW_MSI = 1 << 20,
 	/* It is not attached until mock_domain_replace attaches it */
 	MOCK_FLAGS_DEVICE_DETACHED = 1 << 21,
+	/* It is behind an IOMMU whose driver has no domain_alloc_user() */
+	MOCK_FLAGS_DEVICE_NO_ALLOC_USER = 1 << 22,
 };
 
 /* Gates that hold up a thread until they are opened or a timeout expires */

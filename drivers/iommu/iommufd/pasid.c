@@ -105,7 +105,7 @@ int iommufd_pasid_check_rid(struct iommufd_group *igroup,
 {
 	lockdep_assert_held(&igroup->lock);
 
-	return xa_empty(&igroup->pasids) || hwpt->pasid_compat ? 0 : -EINVAL;
+	return !igroup->num_pasids || hwpt->pasid_compat ? 0 : -EINVAL;
 }
 
 /**
@@ -122,7 +122,7 @@ int iommufd_pasid_check_auto(struct iommufd_group *igroup)
 	int rc;
 
 	mutex_lock(&igroup->lock);
-	rc = xa_empty(&igroup->pasids) ? 0 : -EINVAL;
+	rc = igroup->num_pasids ? -EINVAL : 0;
 	mutex_unlock(&igroup->lock);
 	return rc;
 }
@@ -290,7 +290,7 @@ static void iommufd_pasid_leave(struct iommufd_device *idev, ioasid_t pasid,
 	lockdep_assert_held(&idev->igroup->lock);
 
 	xa_erase(&entry->devices, idev->obj.id);
-	if (xa_empty(&entry->devices))
+	if (!iommufd_xa_has_entry(&entry->devices))
 		iommu_detach_device_pasid(hwpt->domain, idev->dev, pasid);
 	else if (hwpt->fault)
 		/* Other devices keep the PASID */
@@ -302,7 +302,7 @@ static void iommufd_pasid_left(struct iommufd_device *idev, ioasid_t pasid,
 			       struct iommufd_pasid *entry)
 {
 	struct iommufd_hw_pagetable *hwpt = entry->hwpt;
-	bool last = xa_empty(&entry->devices);
+	bool last = !iommufd_xa_has_entry(&entry->devices);
 
 	lockdep_assert_held(&idev->igroup->lock);
 

@@ -32,20 +32,37 @@
 #include "selftest_viommu.h"
 
 /*
- * This is not registered: the bus has only a single driver, which calls this
+ * These are not registered: the bus has only a single driver, which calls this
  * file for devices with a flag.
  */
 struct iommu_device mock_iommu2;
+/* For the core this has another driver, without domain_alloc_user() */
+struct iommu_device mock_iommu3;
+static struct iommu_ops mock_iommu3_ops;
 
-int mock_iommu2_init(struct device *parent, const struct iommu_ops *ops)
+int mock_iommus_init(struct device *parent, const struct iommu_ops *ops)
 {
+	int rc;
+
 	mock_iommu2.ops = ops;
-	return iommu_device_sysfs_add(&mock_iommu2, parent, NULL, "%s-2",
-				      dev_name(parent));
+	rc = iommu_device_sysfs_add(&mock_iommu2, parent, NULL, "%s-2",
+				    dev_name(parent));
+	if (rc)
+		return rc;
+
+	mock_iommu3_ops = *ops;
+	mock_iommu3_ops.domain_alloc_user = NULL;
+	mock_iommu3.ops = &mock_iommu3_ops;
+	rc = iommu_device_sysfs_add(&mock_iommu3, parent, NULL, "%s-3",
+				    dev_name(parent));
+	if (rc)
+		iommu_device_sysfs_remove(&mock_iommu2);
+	return rc;
 }
 
-void mock_iommu2_exit(void)
+void mock_iommus_exit(void)
 {
+	iommu_device_sysfs_remove(&mock_iommu3);
 	iommu_device_sysfs_remove(&mock_iommu2);
 }
 

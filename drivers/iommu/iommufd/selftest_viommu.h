@@ -160,8 +160,9 @@ int iommufd_test_pasid(struct iommufd_ucmd *ucmd, struct iommu_test_cmd *cmd);
 
 /* In selftest_viommu.c */
 extern struct iommu_device mock_iommu2;
-int mock_iommu2_init(struct device *parent, const struct iommu_ops *ops);
-void mock_iommu2_exit(void);
+extern struct iommu_device mock_iommu3;
+int mock_iommus_init(struct device *parent, const struct iommu_ops *ops);
+void mock_iommus_exit(void);
 bool mock_iommu_can_use(struct iommu_device *iommu,
 			struct iommu_domain *domain);
 void mock_get_resv_regions(struct device *dev, struct list_head *head);

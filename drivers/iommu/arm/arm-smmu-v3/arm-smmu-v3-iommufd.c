@@ -13,6 +13,7 @@
  * handles the guest's commands, and arm-smmu-v3-s2.c allocates the VMIDs.
  */
 #include <kunit/visibility.h>
+#include <linux/dma-mapping.h>
 #include <linux/io-pgtable.h>
 #include <linux/module.h>
 #include <linux/pci.h>
@@ -760,5 +761,74 @@ int arm_vsmmu_init(struct iommufd_viommu *viommu, struct iommu_domain *parent,
 	return 0;
 }
 EXPORT_SYMBOL_IF_KUNIT(arm_vsmmu_init);
+
+/* Make the tables with the CDs of PASIDs reachable or not for the SMMU */
+static void arm_smmu_set_cd_tables_valid(struct arm_smmu_ctx_desc_cfg *cd_table,
+					 bool valid)
+{
+	struct arm_smmu_cdtab_l1 *l1 = cd_table->l2.l1tab;
+	unsigned int i;
+	u64 val;
+
+	for (i = 1; i < cd_table->l2.num_l1_ents; i++) {
+		if (!cd_table->l2.l2ptrs[i])
+			continue;
+		val = le64_to_cpu(l1[i].l2ptr) & ~CTXDESC_L1_DESC_V;
+		if (valid)
+			val |= CTXDESC_L1_DESC_V;
+		WRITE_ONCE(l1[i].l2ptr, cpu_to_le64(val));
+	}
+}
+
+/**
+ * arm_smmu_free_cds_of_user - Free the CD tables charged to a user of the device
+ * @master: The device, which is the host's again
+ *
+ * The tables are kept as long as a process has the device: a PASID that is
+ * attached again after a reset must not need a large allocation. The first table
+ * stays, since it has the CD of the RID.
+ *
+ * Context: Holds arm_smmu_asid_lock and the mutex of the group.
+ */
+void arm_smmu_free_cds_of_user(struct arm_smmu_master *master)
+{
+	struct arm_smmu_ctx_desc_cfg *cd_table = &master->cd_table;
+	struct arm_smmu_cmdq_ent cmd = { .opcode = CMDQ_OP_CFGI_CD_ALL };
+	struct arm_smmu_cdtab_l2 **l2ptrs;
+	unsigned int i, num = 0;
+	int ret = 0;
+
+	if (!arm_smmu_cdtab_allocated(cd_table) ||
+	    arm_smmu_ssids_in_use(cd_table) ||
+	    cd_table->s1fmt != STRTAB_STE_0_S1FMT_64K_L2)
+		return;
+	l2ptrs = cd_table->l2.l2ptrs;
+	for (i = 1; i < cd_table->l2.num_l1_ents; i++)
+		num += !!l2ptrs[i];
+	if (!num)
+		return;
+
+	arm_smmu_set_cd_tables_valid(cd_table, false);
+	for (i = 0; i < master->num_streams && !ret; i++) {
+		cmd.cfgi.sid = master->streams[i].id;
+		ret = arm_smmu_cmdq_issue_cmd_with_sync(master->smmu, &cmd);
+	}
+	if (ret) {
+		/* The SMMU may still read them. Try again the next time */
+		arm_smmu_set_cd_tables_valid(cd_table, true);
+		return;
+	}
+
+	for (i = 1; i < cd_table->l2.num_l1_ents; i++) {
+		struct arm_smmu_cdtab_l1 *l1 = &cd_table->l2.l1tab[i];
+
+		if (!l2ptrs[i])
+			continue;
+		dma_free_coherent(master->smmu->dev, sizeof(*l2ptrs[i]),
+				  l2ptrs[i], arm_smmu_cd_l1_get_desc(l1));
+		l2ptrs[i] = NULL;
+		l1->l2ptr = 0;
+	}
+}
 
 MODULE_IMPORT_NS(IOMMUFD);

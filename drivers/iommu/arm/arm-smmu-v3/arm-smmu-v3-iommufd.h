@@ -128,6 +128,7 @@ void arm_vsmmu_lost_evts(struct arm_smmu_device *smmu);
 void arm_vsmmu_update_event_owner(struct arm_smmu_master *master);
 struct ratelimit_state *arm_vsmmu_evt_ratelimit(struct arm_smmu_device *smmu,
 						const u64 *evt);
+void arm_smmu_free_cds_of_user(struct arm_smmu_master *master);
 
 void arm_vsmmu_cmd_rules_init(struct arm_vsmmu_cmd_rules *rules,
 			      struct arm_smmu_device *smmu);
@@ -170,6 +171,10 @@ static inline struct ratelimit_state *
 arm_vsmmu_evt_ratelimit(struct arm_smmu_device *smmu, const u64 *evt)
 {
 	return NULL;
+}
+
+static inline void arm_smmu_free_cds_of_user(struct arm_smmu_master *master)
+{
 }
 
 #define arm_smmu_hw_info NULL

@@ -67,6 +67,7 @@
  *
  * Either the unmap finds the flag set, or the entry was dropped before any
  * nested STE was written, and the SMMU has to read the PTE.
+ * tools/testing/selftests/iommu/smmuv3_tags.c is a model of these steps.
  *
  * Writers hold arm_smmu_asid_lock. Readers are in an RCU read-side section,
  * because an unmap may run in atomic context. They leave it, with a copy of the

@@ -36,6 +36,11 @@ struct vhost_task;
 #define ARM_VCMDQ_EN		BIT(0)
 #define ARM_VCMDQ_GERROR_CMDQ	BIT(0)
 
+/* Size of a queue in bytes. CONS can only wrap with at least two commands */
+#define ARM_VCMDQ_SIZE(_log2size) \
+	((size_t)CMDQ_ENT_DWORDS * sizeof(u64) << (_log2size))
+#define ARM_VCMDQ_SIZE_MIN	ARM_VCMDQ_SIZE(1)
+
 /**
  * struct arm_vcmdq_regs - The registers of a queue in page 0
  * @cons: RD, the index of the next command, and ERR, an error in this command
@@ -199,6 +204,10 @@ size_t arm_vcmdqv_size(struct arm_smmu_device *smmu);
 int arm_vcmdqv_init(struct arm_vsmmu *vsmmu,
 		    const struct iommu_user_data *user_data);
 int arm_vcmdqv_report_errors(struct arm_vcmdqv *vcmdqv, u64 map);
+
+extern const struct arm_vcmdqv_impl arm_vcmdqv_soft;
+vm_fault_t arm_vcmdqv_soft_fault(struct iommufd_viommu *viommu,
+				 struct vm_fault *vmf, unsigned long index);
 #else
 static inline void *arm_vcmdqv_hw_info(struct arm_smmu_device *smmu,
 				       u32 *length)
@@ -220,7 +229,6 @@ static inline int arm_vcmdqv_init(struct arm_vsmmu *vsmmu,
 
 #if IS_ENABLED(CONFIG_KUNIT)
 extern const struct iommufd_viommu_ops arm_vcmdqv_ops;
-extern const struct arm_vcmdqv_impl arm_vcmdqv_soft;
 void arm_vcmdqv_set_impl(struct arm_vcmdqv *vcmdqv,
 			 const struct arm_vcmdqv_impl *impl);
 int arm_vcmdqv_add_queue(struct iommufd_hw_queue *hw_queue, u32 index,

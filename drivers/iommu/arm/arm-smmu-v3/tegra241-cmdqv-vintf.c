@@ -28,6 +28,15 @@
  * attached: the vSMMU holds its tag for as long as it exists, see
  * arm-smmu-v3-s2.c.
  *
+ * An error of a queue is an interrupt of the host, whose time is not charged to
+ * the VM. A guest can acknowledge its error and cause the next at any rate, so
+ * the interrupts are counted. A VINTF that has caused TEGRA241_IRQS_MAX of them
+ * is masked until the end of the period, in a register that no guest has. The
+ * errors are then looked for in the error maps, which are not masked, so that
+ * an error is late but not lost. A guest may acknowledge its error before the
+ * interrupt thread sees it. Nobody can be blamed for such an interrupt: after
+ * as many of these, all VMs are masked. VINTF0 is never masked.
+ *
  * Locks: arm_vcmdqv::lock or a mutex of the iommufd context ->
  * tegra241_vintf_pool::sem -> tegra241_vintf_pool::lock, and
  * tegra241_vintf_pool::lock -> iommufd_viommu::veventqs_lock.
@@ -52,6 +61,8 @@
 #define  PARAM_NUM_CMDQ_LOG2	GENMASK(7, 4)
 #define  PARAM_NUM_VI_LOG2	GENMASK(11, 8)
 #define  PARAM_NUM_SID_LOG2	GENMASK(15, 12)
+#define VI_ERR_MAP		0x0014
+#define VI_INT_MASK		0x001c
 #define CMDQ_ALLOC(_q)		(0x0200 + 0x4 * (_q))
 #define  CMDQ_ALLOC_VINTF	GENMASK(20, 15)
 #define  CMDQ_ALLOC_LVCMDQ	GENMASK(7, 1)
@@ -104,10 +115,11 @@
  * @lost: It did not stop, or one of its queues did not
  * @base: BASE of each queue. Locked by arm_vcmdqv::lock
  * @vdevs: vDEVICEs by the slot of their StreamID. Locked by the iommufd context
- * @queues: Queues whose errors are reported. This, @reported and @gerror are
- *          locked by tegra241_vintf_pool::lock
+ * @queues: Queues whose errors are reported. This and the following are locked
+ *          by tegra241_vintf_pool::lock
  * @reported: Errors that the VM knows
  * @gerror: GERROR of each queue at the last error that was reported
+ * @irqs: Number of interrupts in this period
  */
 struct tegra241_vm_vintf {
 	struct arm_vcmdqv vcmdqv;
@@ -120,6 +132,7 @@ struct tegra241_vm_vintf {
 	unsigned long queues;
 	unsigned long reported;
 	u32 gerror[ARM_VCMDQ_QUEUES_MAX];
+	unsigned int irqs;
 };
 
 static struct tegra241_vm_vintf *to_vm_vintf(struct arm_vcmdqv *vcmdqv)
@@ -170,6 +183,16 @@ VISIBLE_IF_KUNIT int tegra241_vintf_alloc_mmap(struct iommufd_viommu *viommu,
 	return iommufd_viommu_alloc_mmap(viommu, base, length, offset);
 }
 EXPORT_SYMBOL_IF_KUNIT(tegra241_vintf_alloc_mmap);
+
+/* The period in which interrupts are counted begins with the first of them */
+VISIBLE_IF_KUNIT void
+tegra241_vintf_begin_period(struct tegra241_vintf_pool *pool)
+{
+	KUNIT_STATIC_STUB_REDIRECT(tegra241_vintf_begin_period, pool);
+	schedule_delayed_work(&pool->period,
+			      msecs_to_jiffies(TEGRA241_IRQ_PERIOD_MS));
+}
+EXPORT_SYMBOL_IF_KUNIT(tegra241_vintf_begin_period);
 
 /* The EN bits of all CONFIG and STATUS registers are bit 0 */
 static int tegra241_vintf_wait(struct tegra241_vintf_pool *pool, u32 status,
@@ -578,14 +601,15 @@ const struct arm_vcmdqv_impl tegra241_vm_vintf_impl = {
 };
 
 /*
- * Report the errors of a VM if it does not know them. The interrupt may be for
- * another VM: a VM that does not acknowledge its errors must not learn of it.
+ * Report the errors of a VM if it does not know them, and return true. The
+ * interrupt may be for another VM: a VM that does not acknowledge its errors
+ * must not learn of it.
  *
  * An error toggles GERROR. If the guest has acknowledged an error and there is
  * another, the map does not differ, but GERROR does. A guest that acknowledges
- * an error before the host has reported it may miss the next.
+ * an error before the host has seen it may miss the next.
  */
-static void tegra241_vm_vintf_errors(struct tegra241_vm_vintf *vintf)
+static bool tegra241_vm_vintf_errors(struct tegra241_vm_vintf *vintf)
 {
 	struct tegra241_vintf_pool *pool = vintf->pool;
 	u32 gerror[ARM_VCMDQ_QUEUES_MAX];
@@ -596,6 +620,7 @@ static void tegra241_vm_vintf_errors(struct tegra241_vm_vintf *vintf)
 
 	map = tegra241_vintf_readq(pool, VINTF_ERR_MAP(vintf->idx)) &
 	      vintf->queues;
+	vintf->reported &= map;
 	fresh = map & ~vintf->reported;
 	for_each_set_bit(lidx, &map, ARM_VCMDQ_QUEUES_MAX) {
 		unsigned int q = tegra241_vcmdq(pool, vintf->idx, lidx);
@@ -607,14 +632,132 @@ static void tegra241_vm_vintf_errors(struct tegra241_vm_vintf *vintf)
 	}
 	/* Without a vEVENTQ, the error is reported at the next interrupt */
 	if (!fresh || arm_vcmdqv_report_errors(&vintf->vcmdqv, map))
-		return;
+		return fresh;
 	vintf->reported = map;
 	for_each_set_bit(lidx, &map, ARM_VCMDQ_QUEUES_MAX)
 		vintf->gerror[lidx] = gerror[lidx];
+	return true;
 }
 
+/*
+ * Look at the errors of all VMs. @map has a bit for each VINTF with an error.
+ * Returns the VINTFs of VMs, and in *@fresh those that have a new error.
+ */
+static u64 tegra241_vintf_pool_report(struct tegra241_vintf_pool *pool, u64 map,
+				      u64 *fresh)
+{
+	unsigned int idx;
+	u64 vms = 0;
+
+	*fresh = 0;
+	for (idx = 1; idx < pool->num_vintfs; idx++) {
+		struct tegra241_vm_vintf *vintf;
+
+		/* With this lock held, the VINTF does not change its owner */
+		spin_lock(&pool->lock);
+		vintf = pool->vintfs[idx];
+		if (vintf) {
+			vms |= BIT_ULL(idx);
+			if (!(map & BIT_ULL(idx)))
+				vintf->reported = 0;
+			else if (tegra241_vm_vintf_errors(vintf))
+				*fresh |= BIT_ULL(idx);
+		}
+		spin_unlock(&pool->lock);
+	}
+	return vms;
+}
+
+static void tegra241_vintf_pool_mask(struct tegra241_vintf_pool *pool, u64 mask)
+{
+	lockdep_assert_held(&pool->lock);
+
+	pool->masked = mask;
+	tegra241_vintf_writel(pool, VI_INT_MASK, lower_32_bits(mask));
+	tegra241_vintf_writel(pool, VI_INT_MASK + 4, upper_32_bits(mask));
+	/* Wait until the writes have taken effect */
+	tegra241_vintf_readl(pool, VI_INT_MASK + 4);
+}
+
+/*
+ * Count an interrupt. A VINTF that is masked has not caused it, even if its
+ * error is new. Else a VM without a vEVENTQ would take the blame for the
+ * interrupts of others. @host: VINTF0 has an error.
+ */
+static void tegra241_vintf_pool_count(struct tegra241_vintf_pool *pool,
+				      u64 fresh, bool host)
+{
+	bool unknown, used = false;
+	unsigned int idx;
+	u64 mask;
+
+	spin_lock(&pool->lock);
+	mask = pool->masked;
+	fresh &= ~mask;
+	if (!fresh && host)
+		goto out_unlock;
+	unknown = !fresh && ++pool->irqs >= TEGRA241_IRQS_MAX;
+	for (idx = 1; idx < pool->num_vintfs; idx++) {
+		struct tegra241_vm_vintf *vintf = pool->vintfs[idx];
+
+		if (!vintf)
+			continue;
+		used = true;
+		if (unknown || (fresh & BIT_ULL(idx) &&
+				++vintf->irqs >= TEGRA241_IRQS_MAX))
+			mask |= BIT_ULL(idx);
+	}
+	if (mask != pool->masked)
+		tegra241_vintf_pool_mask(pool, mask);
+	if (used)
+		tegra241_vintf_begin_period(pool);
+out_unlock:
+	spin_unlock(&pool->lock);
+}
+
+/*
+ * End the period. There may be no interrupt for an error from the time when
+ * interrupts were masked, so the maps are read after they are unmasked.
+ */
+VISIBLE_IF_KUNIT void tegra241_vintf_end_period(struct work_struct *work)
+{
+	struct tegra241_vintf_pool *pool =
+		container_of(to_delayed_work(work), struct tegra241_vintf_pool,
+			     period);
+	unsigned int idx;
+	u64 map, fresh;
+	bool masked;
+
+	spin_lock(&pool->lock);
+	for (idx = 1; idx < pool->num_vintfs; idx++) {
+		struct tegra241_vm_vintf *vintf = pool->vintfs[idx];
+
+		if (!vintf)
+			continue;
+		/*
+		 * It may have acknowledged an error that was not reported, and
+		 * GERROR does not show an even number of errors.
+		 */
+		if (vintf->irqs >= TEGRA241_IRQS_MAX)
+			vintf->reported = 0;
+		vintf->irqs = 0;
+	}
+	pool->irqs = 0;
+	masked = pool->masked;
+	if (masked)
+		tegra241_vintf_pool_mask(pool, 0);
+	spin_unlock(&pool->lock);
+	if (!masked)
+		return;
+
+	map = (u64)tegra241_vintf_readl(pool, VI_ERR_MAP + 4) << 32 |
+	      tegra241_vintf_readl(pool, VI_ERR_MAP);
+	tegra241_vintf_pool_report(pool, map, &fresh);
+}
+EXPORT_SYMBOL_IF_KUNIT(tegra241_vintf_end_period);
+
 /**
- * tegra241_vintf_pool_errors - Report the errors of VMs to them
+ * tegra241_vintf_pool_errors - Handle an interrupt for errors of VMs
  * @pool: The pool
  * @map: A bit for each VINTF that has an error
  *
@@ -623,19 +766,10 @@ static void tegra241_vm_vintf_errors(struct tegra241_vm_vintf *vintf)
  */
 u64 tegra241_vintf_pool_errors(struct tegra241_vintf_pool *pool, u64 map)
 {
-	unsigned int idx;
+	u64 fresh;
 
-	for (idx = 1; idx < pool->num_vintfs; idx++) {
-		if (!(map & BIT_ULL(idx)))
-			continue;
-		/* With this lock held, the VINTF does not change its owner */
-		spin_lock(&pool->lock);
-		if (pool->vintfs[idx]) {
-			tegra241_vm_vintf_errors(pool->vintfs[idx]);
-			map &= ~BIT_ULL(idx);
-		}
-		spin_unlock(&pool->lock);
-	}
+	map &= ~tegra241_vintf_pool_report(pool, map, &fresh);
+	tegra241_vintf_pool_count(pool, fresh, map & BIT_ULL(0));
 	return map;
 }
 EXPORT_SYMBOL_IF_KUNIT(tegra241_vintf_pool_errors);
@@ -663,6 +797,7 @@ void tegra241_vintf_pool_init(struct tegra241_vintf_pool *pool,
 	pool->phys = res->start;
 	init_rwsem(&pool->sem);
 	spin_lock_init(&pool->lock);
+	INIT_DELAYED_WORK(&pool->period, tegra241_vintf_end_period);
 
 	param = tegra241_vintf_readl(pool, PARAM);
 	pool->version = FIELD_GET(PARAM_VER, param);
@@ -687,28 +822,31 @@ EXPORT_SYMBOL_IF_KUNIT(tegra241_vintf_pool_init);
  * @pool: The pool. No VINTF is in use
  *
  * A previous kernel may have been left with running VMs by a crash or a kexec.
- * A VINTF that does not stop, and those after it, will not be available.
+ * A VINTF that does not stop will not be available.
  *
  * Context: Probe of the SMMU, whose command queue is enabled.
  */
 void tegra241_vintf_pool_reset(struct tegra241_vintf_pool *pool)
 {
 	unsigned int idx, lidx;
+	bool lost;
 
 	if (!pool->num_lvcmdqs)
 		return;
+	spin_lock(&pool->lock);
+	tegra241_vintf_pool_mask(pool, 0);
+	spin_unlock(&pool->lock);
 	for (idx = 1; idx < pool->num_vintfs; idx++) {
+		lost = false;
 		for (lidx = pool->num_lvcmdqs; lidx--;)
-			if (tegra241_vcmdq_stop(pool, idx, lidx))
-				goto out;
-		if (tegra241_vintf_stop(pool, idx))
-			goto out;
+			lost |= tegra241_vcmdq_stop(pool, idx, lidx);
+		lost |= tegra241_vintf_stop(pool, idx);
+		if (lost)
+			__set_bit(idx, pool->lost);
+		else
+			pool->smmu->vintf_pool = pool;
 	}
-out:
 	tegra241_vintf_sync(pool);
-	pool->num_vintfs = idx;
-	if (idx > 1)
-		pool->smmu->vintf_pool = pool;
 }
 EXPORT_SYMBOL_IF_KUNIT(tegra241_vintf_pool_reset);
 
@@ -740,5 +878,22 @@ void tegra241_vintf_pool_stop(struct tegra241_vintf_pool *pool)
 	}
 	pool->stopped = true;
 	up_write(&pool->sem);
+
+	/* The next kernel may expect that no interrupt is masked */
+	tegra241_vintf_pool_exit(pool);
+	spin_lock(&pool->lock);
+	if (pool->masked)
+		tegra241_vintf_pool_mask(pool, 0);
+	spin_unlock(&pool->lock);
 }
 EXPORT_SYMBOL_IF_KUNIT(tegra241_vintf_pool_stop);
+
+/**
+ * tegra241_vintf_pool_exit - Let nothing access a pool asynchronously any more
+ * @pool: The pool. There are no interrupts that need to be unmasked
+ */
+void tegra241_vintf_pool_exit(struct tegra241_vintf_pool *pool)
+{
+	disable_delayed_work_sync(&pool->period);
+}
+EXPORT_SYMBOL_IF_KUNIT(tegra241_vintf_pool_exit);

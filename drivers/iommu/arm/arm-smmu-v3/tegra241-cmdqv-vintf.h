@@ -9,6 +9,7 @@
 #include <linux/rwsem.h>
 #include <linux/spinlock.h>
 #include <linux/types.h>
+#include <linux/workqueue.h>
 
 struct arm_smmu_device;
 struct device;
@@ -18,6 +19,10 @@ struct tegra241_vm_vintf;
 
 /* The VINTF field of CMDQ_ALLOC has 6 bits, and VI_ERR_MAP 64 */
 #define TEGRA241_VINTFS_MAX	64
+
+/* Number of interrupts in a period before they are masked, and the period */
+#define TEGRA241_IRQS_MAX	8
+#define TEGRA241_IRQ_PERIOD_MS	100
 
 /**
  * struct tegra241_vintf_pool - The VINTFs that VMs can have
@@ -33,9 +38,12 @@ struct tegra241_vm_vintf;
  * @sem: Held for writing to stop the VINTFs of all VMs, and for reading while
  *       the registers of a VINTF are written on behalf of its VM
  * @stopped: The VINTFs of all VMs are stopped for good. Locked by @sem
- * @lock: Protects @vintfs, @lost, and the error state of each VINTF
+ * @lock: Protects the following, and the error state of each VINTF
  * @vintfs: VINTFs in use by VMs
  * @lost: VINTFs that did not stop, and cannot be used again
+ * @masked: VINTFs whose interrupts are masked
+ * @irqs: Number of interrupts in this period that no VM can be blamed for
+ * @period: Ends the period. Takes @lock
  */
 struct tegra241_vintf_pool {
 	struct arm_smmu_device *smmu;
@@ -49,9 +57,12 @@ struct tegra241_vintf_pool {
 	unsigned int log2_vsids;
 	struct rw_semaphore sem; /* Protects stopped */
 	bool stopped;
-	spinlock_t lock; /* Protects vintfs and lost */
+	spinlock_t lock; /* Protects the following */
 	struct tegra241_vm_vintf *vintfs[TEGRA241_VINTFS_MAX];
 	DECLARE_BITMAP(lost, TEGRA241_VINTFS_MAX);
+	u64 masked;
+	unsigned int irqs;
+	struct delayed_work period;
 };
 
 #ifdef CONFIG_TEGRA241_CMDQV_VINTF
@@ -60,6 +71,7 @@ void tegra241_vintf_pool_init(struct tegra241_vintf_pool *pool,
 			      void __iomem *base, const struct resource *res);
 void tegra241_vintf_pool_reset(struct tegra241_vintf_pool *pool);
 void tegra241_vintf_pool_stop(struct tegra241_vintf_pool *pool);
+void tegra241_vintf_pool_exit(struct tegra241_vintf_pool *pool);
 u64 tegra241_vintf_pool_errors(struct tegra241_vintf_pool *pool, u64 map);
 #else
 static inline void
@@ -74,6 +86,10 @@ static inline void tegra241_vintf_pool_reset(struct tegra241_vintf_pool *pool)
 }
 
 static inline void tegra241_vintf_pool_stop(struct tegra241_vintf_pool *pool)
+{
+}
+
+static inline void tegra241_vintf_pool_exit(struct tegra241_vintf_pool *pool)
 {
 }
 
@@ -93,5 +109,7 @@ void tegra241_vintf_writeq(struct tegra241_vintf_pool *pool, u32 offset,
 			   u64 val);
 int tegra241_vintf_alloc_mmap(struct iommufd_viommu *viommu, phys_addr_t base,
 			      size_t length, unsigned long *offset);
+void tegra241_vintf_begin_period(struct tegra241_vintf_pool *pool);
+void tegra241_vintf_end_period(struct work_struct *work);
 #endif
 #endif

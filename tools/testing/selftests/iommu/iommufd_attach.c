@@ -528,6 +528,39 @@ TEST_F(sw_msi, failed_replace)
 }
 
 /*
+ * A driver without domain_alloc_user() may not map anything before the first
+ * attach to a domain. So the doorbells follow when the group is attached.
+ */
+TEST_F(sw_msi, mapped_after_attach)
+{
+	const __u32 flags = MOCK_FLAGS_DEVICE_SW_MSI |
+			    MOCK_FLAGS_DEVICE_NO_ALLOC_USER;
+	struct mock dev, beside;
+	__u32 hwpt;
+	__u64 iova;
+
+	ASSERT_EQ(0, plug(self->fd, self->ioas, flags, &dev));
+	EXPECT_NE(self->dev.hwpt, dev.hwpt);
+	ASSERT_EQ(0, prepare_msi(self->fd, dev.id, DOORBELL(0), &iova));
+	EXPECT_EQ(self->base, iova);
+	EXPECT_EQ(0, check_phys(self->fd, dev.hwpt, iova, DOORBELL(0)));
+	ASSERT_EQ(0, hwpt_alloc(self->fd, dev.id, self->ioas, 0, &hwpt));
+	ASSERT_EQ(0, attach(self->fd, &dev, hwpt));
+	EXPECT_EQ(0, check_phys(self->fd, hwpt, iova, DOORBELL(0)));
+
+	/* The group stays when its attached device leaves */
+	ASSERT_EQ(0, plug_beside(self->fd, 0,
+				 flags | MOCK_FLAGS_DEVICE_DETACHED, &dev,
+				 &beside));
+	ASSERT_EQ(0, destroy(self->fd, dev.stdev));
+	EXPECT_EQ(-ENOENT, check_phys(self->fd, hwpt, iova, DOORBELL(0)));
+	ASSERT_EQ(0, attach(self->fd, &beside, hwpt));
+	EXPECT_EQ(0, check_phys(self->fd, hwpt, iova, DOORBELL(0)));
+	ASSERT_EQ(0, destroy(self->fd, beside.stdev));
+	EXPECT_EQ(0, destroy(self->fd, hwpt));
+}
+
+/*
  * A doorbell is added during a replace: the known doorbells are mapped in the
  * new domain already, and the device is not attached to it yet.
  */

@@ -463,18 +463,35 @@ TEST_F(dmabuf, not_charged)
 	ASSERT_EQ(0, destroy(self->fd, dev.stdev));
 }
 
-TEST_F(dmabuf, change_process)
+static int change_process(int fd)
 {
 	struct iommu_ioas_change_process cmd = { .size = sizeof(cmd) };
 
-	ASSERT_EQ(0, map(self->fd, self->ioas_id, self->buf, 0, BUF_SIZE, IOVA));
-	EXPECT_EQ(-EINVAL, iommufd_ioctl(self->fd, IOMMU_IOAS_CHANGE_PROCESS,
-					 &cmd));
+	return iommufd_ioctl(fd, IOMMU_IOAS_CHANGE_PROCESS, &cmd);
+}
+
+/* The mapping is the same afterwards. It can outlive the process that has made it */
+TEST_F(dmabuf, change_process)
+{
+	struct mock dev;
+	int status;
+	pid_t pid;
+
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid)
+		_exit(map(self->fd, self->ioas_id, self->buf, 0, BUF_SIZE,
+			  IOVA) ? 1 : 0);
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	ASSERT_EQ(0, status);
+	ASSERT_EQ(0, plug(self->fd, self->ioas_id, variant->dev_flags, &dev));
+	EXPECT_EQ(0, change_process(self->fd));
+	EXPECT_EQ(0, check(self->fd, dev.hwpt, self->buf, 0, BUF_SIZE, IOVA));
 	ASSERT_EQ(0, set_revoked(self->fd, self->buf, true));
-	EXPECT_EQ(-EINVAL, iommufd_ioctl(self->fd, IOMMU_IOAS_CHANGE_PROCESS,
-					 &cmd));
+	EXPECT_EQ(0, change_process(self->fd));
+	ASSERT_EQ(0, destroy(self->fd, dev.stdev));
 	ASSERT_EQ(0, ioas_unmap(self->fd, self->ioas_id, IOVA, BUF_SIZE));
-	EXPECT_EQ(0, iommufd_ioctl(self->fd, IOMMU_IOAS_CHANGE_PROCESS, &cmd));
+	EXPECT_EQ(0, change_process(self->fd));
 }
 
 TEST_F(dmabuf, copy)

@@ -44,6 +44,72 @@ static bool has_doorbell(int fd, __u32 hwpt_id, __u64 iova, __u64 phys)
 				    &cmd));
 }
 
+/* An attach or a replace that cannot map the doorbells afterwards is undone */
+TEST_FAIL_NTH(basic_fail_nth, sw_msi_after_attach)
+{
+	const __u32 flags = MOCK_FLAGS_DEVICE_SW_MSI |
+			    MOCK_FLAGS_DEVICE_NO_ALLOC_USER;
+	const __u64 iova = MOCK_SW_MSI_START, phys = 0xd000000;
+	struct iommu_test_cmd beside = {
+		.size = sizeof(beside),
+		.op = IOMMU_TEST_OP_MOCK_DOMAIN_FLAGS,
+		.mock_domain_flags = {
+			.dev_flags = flags | MOCK_FLAGS_DEVICE_DETACHED |
+				     MOCK_FLAGS_DEVICE_IN_GROUP,
+		},
+	};
+	__u32 stdev_id, idev_id, auto_id, hwpt_id;
+	uint32_t ioas_id;
+
+	self->fd = open("/dev/iommu", O_RDWR);
+	if (self->fd == -1)
+		return -1;
+
+	if (ioas_alloc(self->fd, &ioas_id))
+		return -1;
+	if (_test_cmd_mock_domain_flags(self->fd, ioas_id, flags, &stdev_id,
+					&auto_id, &idev_id))
+		return -1;
+	beside.mock_domain_flags.group_dev_id = idev_id;
+	if (iommufd_ioctl(self->fd,
+			  _IOMMU_TEST_CMD(IOMMU_TEST_OP_MOCK_DOMAIN_FLAGS),
+			  &beside))
+		return -1;
+	if (iommufd_hwpt_alloc(self->fd, idev_id, ioas_id, 0, 0,
+			       IOMMU_HWPT_DATA_NONE, NULL, 0, &hwpt_id))
+		return -1;
+	if (prepare_msi(self->fd, idev_id, phys, iova))
+		return -1;
+
+	fail_nth_enable();
+
+	if (_test_cmd_mock_domain_replace(self->fd, stdev_id, hwpt_id, NULL)) {
+		assert(has_doorbell(self->fd, auto_id, iova, phys));
+		assert(!has_doorbell(self->fd, hwpt_id, iova, phys));
+		if (_test_cmd_mock_domain_replace(self->fd, stdev_id, hwpt_id,
+						  NULL))
+			return -1;
+	}
+	assert(has_doorbell(self->fd, hwpt_id, iova, phys));
+
+	if (_test_ioctl_destroy(self->fd, stdev_id))
+		return -1;
+	stdev_id = beside.mock_domain_flags.out_stdev_id;
+	if (_test_cmd_mock_domain_replace(self->fd, stdev_id, hwpt_id, NULL)) {
+		assert(!has_doorbell(self->fd, hwpt_id, iova, phys));
+		/* The device is free to be attached elsewhere first */
+		if (_test_cmd_mock_domain_replace(self->fd, stdev_id, ioas_id,
+						  &auto_id))
+			return -1;
+		assert(has_doorbell(self->fd, auto_id, iova, phys));
+		if (_test_cmd_mock_domain_replace(self->fd, stdev_id, hwpt_id,
+						  NULL))
+			return -1;
+	}
+	assert(has_doorbell(self->fd, hwpt_id, iova, phys));
+	return 0;
+}
+
 TEST_FAIL_NTH(basic_fail_nth, sw_msi)
 {
 	const __u64 iova[] = { MOCK_SW_MSI_START,

@@ -171,6 +171,30 @@ TEST_F(invalidate, truthful_entry_num)
 	free(reqs);
 }
 
+/* A slow entry keeps a CPU busy, so it has to be alone in its call */
+TEST_F(invalidate, slow_entries)
+{
+	void *reqs = make_entries(self->len, 2);
+	unsigned int i;
+	__u32 done;
+
+	ASSERT_NE(NULL, reqs);
+	for (i = 0; i < 2; i++) {
+		set_flags(reqs, self->len, i, IOMMU_TEST_INVALIDATE_FLAG_SLOW);
+		EXPECT_EQ(variant->on_viommu ? -EINVAL : -EOPNOTSUPP,
+			  invalidate(self->fd, self->id, self->type, reqs,
+				     self->len, 2, &done));
+		EXPECT_EQ(i, done);
+		EXPECT_EQ(variant->on_viommu ? 0 : -EOPNOTSUPP,
+			  invalidate(self->fd, self->id, self->type,
+				     (char *)reqs + i * self->len, self->len, 1,
+				     &done));
+		EXPECT_EQ(variant->on_viommu, done);
+		set_flags(reqs, self->len, i, 0);
+	}
+	free(reqs);
+}
+
 /* The core copies the array for the driver */
 TEST_F(invalidate, unreadable_entry)
 {

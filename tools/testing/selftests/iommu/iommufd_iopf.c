@@ -3,6 +3,7 @@
  * Page faults below a nested HWPT or a HWPT on an IOAS, against the mock IOMMU
  * driver.
  */
+#include <signal.h>
 #include <sys/epoll.h>
 
 #include "iommufd_vm.h"
@@ -301,6 +302,52 @@ TEST_F_TIMEOUT(iopf, detach_beside_failing_read, 100)
 	EXPECT_EQ(0, call_join_again(&away));
 	EXPECT_EQ(0, events_of(self->faults[0], 0));
 	EXPECT_TRUE(faults_are(self->fd, self->dev, 0, 0, 1));
+}
+
+static void ignore_signal(int sig)
+{
+}
+
+/*
+ * The first of two readers waits for its memory, which then goes away. The
+ * fault that could not be copied is first in the queue again, so the second
+ * reader may not go ahead with the next fault.
+ */
+TEST_F_TIMEOUT(iopf, two_readers, 100)
+{
+	struct sigaction action = { .sa_handler = ignore_signal };
+	struct iommu_hwpt_pgfault got[2] = {}, *page;
+	struct reading first, second;
+	struct slow_page slow;
+	unsigned int i;
+
+	if (slow_page_init(&slow, false))
+		SKIP(return, "no userfaultfd: %s", strerror(errno));
+	for (i = 0; i < 2; i++)
+		ASSERT_EQ(0, fault(self->fd, self->dev, 1, i));
+	page = slow.page;
+	reading_start(&first, self->faults[0], page, sizeof(*page));
+	slow_page_wait(&slow);
+
+	/* A signal ends the wait of the second reader */
+	ASSERT_EQ(0, sigaction(SIGUSR1, &action, NULL));
+	reading_start(&second, self->faults[0], got, sizeof(got));
+	EXPECT_TRUE(wait_till_asleep(&second.tid));
+	EXPECT_EQ(0, pthread_kill(second.thread, SIGUSR1));
+	EXPECT_EQ(-EINTR, reading_join(&second));
+
+	reading_start(&second, self->faults[0], got, sizeof(got));
+	EXPECT_TRUE(wait_till_asleep(&second.tid));
+	ASSERT_EQ(0, munmap(page, PAGE_SIZE));
+	ASSERT_EQ(0, close(slow.uffd));
+	EXPECT_EQ(-EFAULT, reading_join(&first));
+	EXPECT_EQ(sizeof(got), reading_join(&second));
+	for (i = 0; i < 2; i++) {
+		EXPECT_EQ(i, got[i].grpid);
+		EXPECT_EQ(0, answer(self->faults[0], got[i].cookie,
+				    IOMMUFD_PAGE_RESP_SUCCESS));
+	}
+	EXPECT_TRUE(faults_are(self->fd, self->dev, 0, 2, 0));
 }
 
 /* A fault without an answer is read again */

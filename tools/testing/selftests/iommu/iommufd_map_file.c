@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #define __EXPORTED_HEADERS__
@@ -276,9 +277,13 @@ TEST_F_TIMEOUT(map_file, race_punch, 120)
 
 static int signals;
 
+/* Sends a signal whenever the file has got another page */
 struct pest {
 	pthread_t whom;
+	int file;
 	bool stop;
+	/* Blocks of the file when the last signal was handled, or -1 until then */
+	blkcnt_t blocks;
 };
 
 static void count_signal(int sig)
@@ -296,33 +301,46 @@ static bool pest_stop(struct pest *pest)
 	return __atomic_load_n(&pest->stop, __ATOMIC_RELAXED);
 }
 
-static void *signal_always(void *arg)
+static blkcnt_t num_blocks(int file)
+{
+	struct stat st;
+
+	assert(!fstat(file, &st));
+	return st.st_blocks;
+}
+
+static void *signal_each_page(void *arg)
 {
 	struct pest *pest = arg;
-	int before, i;
+	blkcnt_t blocks;
+	int before;
 
 	while (!pest_stop(pest)) {
 		before = num_signals();
+		blocks = num_blocks(pest->file);
 		pthread_kill(pest->whom, SIGUSR1);
 		while (num_signals() == before && !pest_stop(pest))
 			sched_yield();
-		/* After a pause, so that other threads make progress */
-		for (i = 0; i < 1000; i++)
+		__atomic_store_n(&pest->blocks, blocks, __ATOMIC_RELAXED);
+		/* The file gets no page as long as a signal is pending */
+		while (num_blocks(pest->file) == blocks && !pest_stop(pest))
 			sched_yield();
+		__atomic_store_n(&pest->blocks, -1, __ATOMIC_RELAXED);
 	}
 	return NULL;
 }
 
 /*
  * A signal interrupts a map with holes, which starts over then. It must finish
- * even if signals arrive faster than the existing pages can be pinned.
+ * although the next signal arrives as soon as it has filled a hole.
  */
-TEST_F_TIMEOUT(map_file, signals, 60)
+TEST_F_TIMEOUT(map_file, signals, 240)
 {
 	struct sigaction action = { .sa_handler = count_signal };
-	struct pest pest = { .whom = pthread_self() };
+	struct pest pest = { .whom = pthread_self(), .blocks = -1 };
 	size_t length = 8 * HUGE_SIZE;
-	int file, before, after, rc;
+	int file, before, met = 0, rc;
+	double end = now() + 60;
 	pthread_t thread;
 
 	if (variant->memfd_flags)
@@ -333,18 +351,28 @@ TEST_F_TIMEOUT(map_file, signals, 60)
 	ASSERT_EQ(0, ftruncate(file, length));
 	add_domain(self);
 	ASSERT_EQ(0, sigaction(SIGUSR1, &action, NULL));
-	ASSERT_EQ(0, pthread_create(&thread, NULL, signal_always, &pest));
-	while (!num_signals())
-		sched_yield();
-	before = num_signals();
-	rc = map_at(self->fd, self->ioas_id, file, 0, length, IOVA,
-		    READABLE | WRITEABLE);
-	after = num_signals();
+	pest.file = file;
+	ASSERT_EQ(0, pthread_create(&thread, NULL, signal_each_page, &pest));
+	/* On a busy machine, the other thread may see no map before it ends */
+	for (;;) {
+		/* No signal from here on, until the map has filled a hole */
+		while (__atomic_load_n(&pest.blocks, __ATOMIC_RELAXED))
+			sched_yield();
+		before = num_signals();
+		rc = map_at(self->fd, self->ioas_id, file, 0, length, IOVA,
+			    READABLE | WRITEABLE);
+		met = num_signals() - before;
+		EXPECT_EQ(0, rc);
+		if (rc || met || now() > end)
+			break;
+		EXPECT_EQ(0, unmap(self->fd, self->ioas_id, IOVA, length));
+		EXPECT_EQ(0, fallocate(file, FALLOC_FL_PUNCH_HOLE |
+				       FALLOC_FL_KEEP_SIZE, 0, length));
+	}
 	__atomic_store_n(&pest.stop, true, __ATOMIC_RELAXED);
 	pthread_join(thread, NULL);
-	EXPECT_EQ(0, rc);
 	/* Otherwise there was nothing to see */
-	EXPECT_LT(0, after - before);
+	EXPECT_LT(0, met);
 	munmap(self->mem, FILE_SIZE);
 	self->mem = mmap(NULL, FILE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED,
 			 file, length - FILE_SIZE);

@@ -31,13 +31,21 @@ struct stress {
 	atomic_bool stop;
 	/* Whether the racers have met. The race goes on until they have */
 	bool (*met)(const struct racer *racers);
+	struct racer *racers;
+	unsigned int num;
 };
+
+#define MAX_RACERS	4
 
 struct racer {
 	pthread_t thread;
 	struct stress *stress;
 	void (*once)(struct racer *racer);
 	unsigned long rounds;
+	/* In the middle of a round */
+	atomic_bool busy;
+	/* How many rounds began while that racer was in the middle of a round */
+	unsigned long beside[MAX_RACERS];
 	/* The number of attaches to nested HWPTs by do_replace() */
 	unsigned long attached;
 	unsigned long got[MAX_ERRNO];
@@ -77,12 +85,36 @@ static bool __got_only(const struct racer *racer, const int *ok, size_t num)
 static void *racer_thread(void *arg)
 {
 	struct racer *racer = arg;
+	struct stress *stress = racer->stress;
+	unsigned int i;
 
-	while (!racer->stress->stop) {
+	while (!stress->stop) {
+		racer->busy = true;
+		for (i = 0; i < stress->num; i++)
+			racer->beside[i] += stress->racers[i].busy;
 		racer->once(racer);
+		racer->busy = false;
 		racer->rounds++;
 	}
 	return NULL;
+}
+
+/*
+ * Whether each racer has begun a number of rounds in the middle of rounds of
+ * each other racer. This is a small number, for the slowest of kernels: other
+ * kernels make thousands of them in the least time of a race.
+ */
+static bool all_met(const struct racer *racers, unsigned int num)
+{
+	unsigned int i, j;
+
+	for (i = 0; i < num; i++) {
+		for (j = 0; j < num; j++) {
+			if (j != i && racers[i].beside[j] < 10)
+				return false;
+		}
+	}
+	return true;
 }
 
 static void run_racers(struct stress *stress, struct racer *racers,
@@ -90,7 +122,10 @@ static void run_racers(struct stress *stress, struct racer *racers,
 {
 	unsigned int i;
 
+	assert(num <= MAX_RACERS);
 	stress->stop = false;
+	stress->racers = racers;
+	stress->num = num;
 	for (i = 0; i < num; i++) {
 		racers[i].stress = stress;
 		racers[i].seed = i + 1;

@@ -3,6 +3,10 @@
  * Threads that work against each other, on the objects of the mock IOMMU
  * driver.
  */
+#include <sched.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
 #include "iommufd_race.h"
 #include "iommufd_vm.h"
 
@@ -240,28 +244,16 @@ static void do_map_unmap(struct racer *racer)
 	got(racer, ioas_unmap(s->fd, s->ioas, 0, UINT64_MAX));
 }
 
-/* Each racer has been in the middle of a turn of the others */
-static bool all_turned(const struct racer *racers, unsigned int num)
+static bool three_met(const struct racer *racers)
 {
-	unsigned int i;
-
-	for (i = 0; i < num; i++) {
-		if (racers[i].rounds < 100)
-			return false;
-	}
-	return true;
-}
-
-static bool three_turned(const struct racer *racers)
-{
-	return all_turned(racers, 3);
+	return all_met(racers, 3);
 }
 
 /* Replace while the stage 2 changes and caches are invalidated */
 TEST_F_TIMEOUT(viommu, race_replace, 100)
 {
 	struct stress stress = {
-		.met = three_turned,
+		.met = three_met,
 		.fd = self->fd,
 		.ioas = self->ioas,
 		.parent = self->parent,
@@ -283,7 +275,7 @@ TEST_F_TIMEOUT(viommu, race_replace, 100)
 	run_racers(&stress, racers, 3, STRESS_SECONDS);
 	for (i = 0; i < 3; i++)
 		EXPECT_TRUE(got_only(&racers[i], 0));
-	EXPECT_TRUE(three_turned(racers));
+	EXPECT_TRUE(three_met(racers));
 	ASSERT_EQ(0, attach(self->fd, &self->dev[0], self->ioas));
 	EXPECT_EQ(0, destroy_these(self->fd, stress.nested[0],
 				   stress.nested[1], vdev, self->viommu,
@@ -449,7 +441,7 @@ static void do_join(struct racer *racer)
 
 static bool joined(const struct racer *racers)
 {
-	return all_turned(racers, 3) && racers[2].got[0] &&
+	return all_met(racers, 3) && racers[2].got[0] &&
 	       racers[2].got[EINVAL];
 }
 
@@ -653,7 +645,7 @@ static void do_answer(struct racer *racer)
 
 static bool answer_met(const struct racer *racers)
 {
-	return racers[2].got[0] && all_turned(racers, 3);
+	return racers[2].got[0] && all_met(racers, 3);
 }
 
 /* Page faults, none of which remains without an answer in the end */
@@ -687,6 +679,116 @@ TEST_F_TIMEOUT(iopf, race_detach, 100)
 	EXPECT_EQ(racers[0].rounds, cmd.dev_get_iopf.out_success +
 					     cmd.dev_get_iopf.out_invalid);
 	EXPECT_LT(0, cmd.dev_get_iopf.out_success);
+}
+
+/* The parts of a VMM that many objects or mappings belong to */
+struct many {
+	int fd;
+	struct mock dev;
+	__u32 ioas;
+	__u32 plain;		/* No device uses this */
+};
+
+static int make_hwpt(const struct many *many, unsigned int i)
+{
+	__u32 id;
+
+	return hwpt_alloc(many->fd, many->dev.id, many->ioas, 0, &id);
+}
+
+static int make_area(const struct many *many, unsigned int i)
+{
+	return map_at(many->fd, many->plain,
+		      MOCK_APERTURE_START + i * PAGE_SIZE);
+}
+
+/* How long the close takes, and how often it is interrupted by other processes */
+struct closing {
+	double seconds;
+	long switches;
+};
+
+static long switches(void)
+{
+	struct rusage usage;
+
+	assert(!getrusage(RUSAGE_SELF, &usage));
+	return usage.ru_nivcsw;
+}
+
+/* A process with many objects or mappings, which it makes by @make */
+static void __attribute__((noreturn))
+close_many(struct closing *closing, unsigned int num,
+	   int (*make)(const struct many *many, unsigned int i))
+{
+	struct many many = { .fd = iommufd_open() };
+	double begin;
+	long before;
+
+	if (many.fd < 0 || ioas_alloc(many.fd, &many.ioas) ||
+	    ioas_alloc(many.fd, &many.plain) ||
+	    plug(many.fd, many.ioas, 0, &many.dev))
+		_exit(1);
+	while (num--) {
+		if (make(&many, num))
+			_exit(1);
+	}
+	begin = now();
+	before = switches();
+	close(many.fd);
+	closing->switches = switches() - before;
+	closing->seconds = now() - begin;
+	_exit(0);
+}
+
+/*
+ * A file can have any number of objects and mappings, up to the memory that its
+ * owner may take. To close it must not keep others from their CPU: here, a
+ * process that shares a CPU with it.
+ */
+static void expect_yields(struct __test_metadata *_metadata,
+			  int (*make)(const struct many *many, unsigned int i))
+{
+	double end = now() + 30;
+	struct closing *closing;
+	unsigned int num = 64;
+	cpu_set_t cpus;
+	int status;
+	pid_t pid;
+
+	closing = mmap(NULL, PAGE_SIZE, PROT_READ | PROT_WRITE,
+		       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, closing);
+	CPU_ZERO(&cpus);
+	CPU_SET(sched_getcpu(), &cpus);
+	ASSERT_EQ(0, sched_setaffinity(0, sizeof(cpus), &cpus));
+	/* A close must take much longer than a turn of the scheduler */
+	do {
+		num *= 2;
+		pid = fork();
+		if (!pid)
+			close_many(closing, num, make);
+		ASSERT_LT(0, pid);
+		/* Want the CPU all the time */
+		while (!waitpid(pid, &status, WNOHANG))
+			;
+		ASSERT_EQ(0, status);
+	} while (closing->seconds < 0.6 && num < 1 << 17 && now() < end);
+	TH_LOG("%u of them, %.3f s to close, %ld turns of others", num,
+	       closing->seconds, closing->switches);
+	EXPECT_LE((long)(20 * closing->seconds), closing->switches);
+	munmap(closing, PAGE_SIZE);
+}
+
+/* The time to remove a HWPT grows with the number of HWPTs */
+TEST_F_TIMEOUT(viommu, close_many_hwpts, 240)
+{
+	expect_yields(_metadata, make_hwpt);
+}
+
+TEST_F_TIMEOUT(viommu, close_many_areas, 240)
+{
+	expect_yields(_metadata, make_area);
 }
 
 TEST_HARNESS_MAIN

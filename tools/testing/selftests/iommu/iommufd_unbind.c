@@ -126,6 +126,92 @@ TEST_F_TIMEOUT(viommu, unbind_beside_hw_info_answer, 100)
 	EXPECT_EQ(IOMMU_HW_INFO_TYPE_SELFTEST, cmd->out_data_type);
 }
 
+/* The ranges, or the answer. A detach removes ranges of the device */
+static void unbind_beside_iova_ranges(struct __test_metadata *_metadata,
+				      int fd, const struct mock *dev,
+				      __u32 ioas, bool answer)
+{
+	struct iommu_iova_range ranges[4] = {}, *slow_ranges;
+	struct iommu_ioas_iova_ranges cmd = {
+		.size = sizeof(cmd),
+		.ioas_id = ioas,
+		.num_iovas = ARRAY_SIZE(ranges),
+		.allowed_iovas = (uintptr_t)ranges,
+	}, *arg = &cmd;
+	struct slow_page slow;
+
+	if (slow_page_init(&slow, answer))
+		SKIP(return, "no userfaultfd: %s", strerror(errno));
+	slow_ranges = answer ? ranges : slow.page;
+	if (answer) {
+		arg = slow.page;
+		*arg = cmd;
+		slow_page_protect(&slow);
+	} else {
+		cmd.allowed_iovas = (uintptr_t)slow.page;
+	}
+	unbind_beside(_metadata, fd, dev, IOMMU_IOAS_IOVA_RANGES, arg, &slow,
+		      0);
+	EXPECT_EQ(1, arg->num_iovas);
+	EXPECT_EQ(MOCK_APERTURE_START, slow_ranges[0].start);
+	EXPECT_EQ(MOCK_APERTURE_LAST, slow_ranges[0].last);
+}
+
+TEST_F_TIMEOUT(viommu, unbind_beside_iova_ranges, 100)
+{
+	unbind_beside_iova_ranges(_metadata, self->fd, &self->dev[0],
+				  self->ioas, false);
+}
+
+TEST_F_TIMEOUT(viommu, unbind_beside_iova_ranges_answer, 100)
+{
+	unbind_beside_iova_ranges(_metadata, self->fd, &self->dev[0],
+				  self->ioas, true);
+}
+
+/* More ranges than the kernel copies at a time, in whole and in part */
+TEST_F(viommu, many_iova_ranges)
+{
+	struct iommu_test_cmd reserve = {
+		.size = sizeof(reserve),
+		.op = IOMMU_TEST_OP_ADD_RESERVED,
+	};
+	struct iommu_iova_range ranges[41];
+	struct iommu_ioas_iova_ranges cmd = {
+		.size = sizeof(cmd),
+		.allowed_iovas = (uintptr_t)ranges,
+	};
+	unsigned int i, max;
+
+	ASSERT_EQ(0, ioas_alloc(self->fd, &cmd.ioas_id));
+	reserve.id = cmd.ioas_id;
+	reserve.add_reserved.length = PAGE_SIZE;
+	for (i = 1; i < ARRAY_SIZE(ranges); i++) {
+		reserve.add_reserved.start = 2 * i * PAGE_SIZE;
+		ASSERT_EQ(0, iommufd_ioctl(self->fd,
+					   _IOMMU_TEST_CMD(IOMMU_TEST_OP_ADD_RESERVED),
+					   &reserve));
+	}
+	for (max = 0; max <= ARRAY_SIZE(ranges); max++) {
+		memset(ranges, 0x5a, sizeof(ranges));
+		cmd.num_iovas = max;
+		EXPECT_EQ(max < ARRAY_SIZE(ranges) ? -EMSGSIZE : 0,
+			  iommufd_ioctl(self->fd, IOMMU_IOAS_IOVA_RANGES,
+					&cmd));
+		EXPECT_EQ(ARRAY_SIZE(ranges), cmd.num_iovas);
+		for (i = 0; i < max; i++) {
+			EXPECT_EQ(i ? (2 * i + 1) * PAGE_SIZE : 0,
+				  ranges[i].start);
+			EXPECT_EQ(i < 40 ? (2 * i + 2) * PAGE_SIZE - 1 :
+					   UINT64_MAX, ranges[i].last);
+		}
+		/* No more than these */
+		for (; i < ARRAY_SIZE(ranges); i++)
+			EXPECT_EQ(0x5a5a5a5a5a5a5a5aULL, ranges[i].start);
+	}
+	EXPECT_EQ(0, destroy(self->fd, cmd.ioas_id));
+}
+
 /*
  * The answer of HWPT_ALLOC, or the data of a nested HWPT. The kernel reads the
  * data before it looks for the device, which is gone by then.

@@ -293,15 +293,32 @@ static int module_users(void)
 	return num;
 }
 
-/* Every open file holds the module, even without /dev/iommu */
+/*
+ * Each domain and each open file holds the module, even without /dev/iommu
+ */
 TEST_F(veventq, module_in_use)
 {
 	struct mock_vm *guest = &self->guest;
-	__u32 fault;
+	__u32 fault, hwpt, nested;
 	int faults, users;
 
 	if (module_users() < 0)
 		SKIP(return, "iommufd is not a module here");
+	/* A domain needs the mock driver, which is in this module */
+	users = module_users();
+	ASSERT_EQ(0, hwpt_alloc(self->fd, guest->dev.id, guest->ioas,
+				IOMMU_HWPT_ALLOC_NEST_PARENT, &hwpt));
+	EXPECT_EQ(users + 1, module_users());
+	ASSERT_EQ(0, nested_alloc(self->fd, guest->dev.id, hwpt, &nested));
+	EXPECT_EQ(users + 2, module_users());
+	ASSERT_EQ(0, destroy(self->fd, nested));
+	ASSERT_EQ(0, nested_alloc(self->fd, guest->dev.id, guest->viommu,
+				  &nested));
+	EXPECT_EQ(users + 2, module_users());
+	ASSERT_EQ(0, destroy(self->fd, nested));
+	ASSERT_EQ(0, destroy(self->fd, hwpt));
+	EXPECT_EQ(users, module_users());
+
 	ASSERT_EQ(0, mock_vm_get_queue(guest, 2));
 	ASSERT_EQ(0, fault_alloc(self->fd, &fault, &faults));
 	ASSERT_EQ(0, trigger_some(guest, 2));
@@ -317,7 +334,7 @@ TEST_F(veventq, module_in_use)
 	EXPECT_EQ(0, read_event(guest->events, 0));
 	EXPECT_EQ(0, read_event(guest->events, 1));
 	EXPECT_EQ(0, close(guest->events));
-	EXPECT_GT(users - 2, module_users());
+	EXPECT_EQ(0, module_users());
 }
 
 /* A vIOMMU keeps its queue when its last device leaves */

@@ -9,80 +9,12 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/syscall.h>
-#include <linux/userfaultfd.h>
 
 #include "iommufd_calls.h"
+#include "slow_page.h"
 
 /* Seconds that a call may take which must not wait for a blocked call */
 #define SOON	5
-
-/* User memory that has to be waited for: a page that the test provides */
-struct slow_page {
-	int uffd;
-	void *page;
-	/* Only a write has to wait */
-	bool write;
-};
-
-static int slow_page_init(struct slow_page *slow, bool write)
-{
-	struct uffdio_api api = {
-		.api = UFFD_API,
-		.features = write ? UFFD_FEATURE_PAGEFAULT_FLAG_WP : 0,
-	};
-	struct uffdio_register reg;
-
-	slow->write = write;
-	slow->uffd = syscall(SYS_userfaultfd, O_CLOEXEC);
-	if (slow->uffd < 0)
-		return -errno;
-	slow->page = mmap(NULL, PAGE_SIZE, PROT_READ | PROT_WRITE,
-			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	assert(slow->page != MAP_FAILED);
-	if (ioctl(slow->uffd, UFFDIO_API, &api))
-		return -errno;
-	reg = (struct uffdio_register){
-		.range = { (uintptr_t)slow->page, PAGE_SIZE },
-		.mode = write ? UFFDIO_REGISTER_MODE_WP :
-				UFFDIO_REGISTER_MODE_MISSING,
-	};
-	return err(ioctl(slow->uffd, UFFDIO_REGISTER, &reg));
-}
-
-/* Writes have to wait from here on, reads do not */
-static void slow_page_protect(struct slow_page *slow)
-{
-	struct uffdio_writeprotect wp = {
-		.range = { (uintptr_t)slow->page, PAGE_SIZE },
-		.mode = UFFDIO_WRITEPROTECT_MODE_WP,
-	};
-
-	assert(!ioctl(slow->uffd, UFFDIO_WRITEPROTECT, &wp));
-}
-
-/* Wait until a thread waits for the page */
-static void slow_page_wait(struct slow_page *slow)
-{
-	struct uffd_msg msg;
-
-	assert(read(slow->uffd, &msg, sizeof(msg)) == sizeof(msg));
-	assert(msg.event == UFFD_EVENT_PAGEFAULT);
-}
-
-static void slow_page_provide(struct slow_page *slow)
-{
-	struct uffdio_writeprotect wp = {
-		.range = { (uintptr_t)slow->page, PAGE_SIZE },
-	};
-	struct uffdio_zeropage zero = {
-		.range = { (uintptr_t)slow->page, PAGE_SIZE },
-	};
-
-	if (slow->write)
-		assert(!ioctl(slow->uffd, UFFDIO_WRITEPROTECT, &wp));
-	else
-		assert(!ioctl(slow->uffd, UFFDIO_ZEROPAGE, &zero));
-}
 
 /* An ioctl in a thread of its own */
 struct call {

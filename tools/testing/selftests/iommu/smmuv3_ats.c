@@ -11,6 +11,7 @@
 
 #include <linux/vfio.h>
 
+#include "lib/hwpoison.h"
 #include "smmuv3_vm.h"
 
 /* The driver waits for a CMD_SYNC that long */
@@ -113,20 +114,6 @@ TEST_F(ats, no_event)
 	close(queue);
 }
 
-/* The physical address of a page of this process, 0 if it is unknown */
-static __u64 phys(void *at)
-{
-	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-	__u64 entry = 0;
-
-	if (fd < 0)
-		return 0;
-	if (pread(fd, &entry, 8, (uintptr_t)at / GUEST_PAGE * 8) != 8)
-		entry = 0;
-	close(fd);
-	return (entry & (BIT_ULL(55) - 1)) * GUEST_PAGE;
-}
-
 /*
  * A device that ignores its control register has no ATS without EATS, and cannot
  * claim that an address is translated
@@ -135,7 +122,7 @@ TEST_F(ats, refused_without_eats)
 {
 	struct vm *vm = &self->vm;
 	__u64 a = guest_page(&vm->g);
-	__u64 pa = phys(guest_ptr(&vm->g, a));
+	__u64 pa = pfn_of(guest_ptr(&vm->g, a)) * GUEST_PAGE;
 	__u32 bypass;
 	int i;
 

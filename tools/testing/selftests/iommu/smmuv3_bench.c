@@ -11,22 +11,24 @@
  *
  *	bench NAME INSTRUCTIONS
  */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/sysinfo.h>
 
+#include "lib/hwpoison.h"
 #include "smmuv3_guest.h"
 
 #define RUNS		12
-/* Buffers to map: only some of them are contiguous in physical memory */
-#define MAP_RUNS	40
 #define VSID		0x1234
 #define MANY		4096
 #define MAP_IPA		0x40000000ULL
 #define MAP_SIZE	0x00100000ULL
+#define HUGE_SIZE	0x00200000ULL
+/* With about twice as many pages with an even frame number as needed */
+#define POOL_SIZE	(4 * MAP_SIZE)
 
 static struct guest g;
 static struct edu dev;
@@ -156,18 +158,13 @@ static void bench_hwpt_alloc(__u32 viommu_id, __u64 cd)
 	report(&l);
 }
 
-/*
- * 4K pages. The cost depends on how many of them are contiguous in physical
- * memory, so take the minimum over several buffers.
- */
-static void bench_map(void)
+/* Map a buffer and unmap it again, several times */
+static void bench_map(const char *map_name, const char *unmap_name, void *mem)
 {
-	struct least map = { .name = "map_1m" }, unmap = { .name = "unmap_1m" };
+	struct least map = { .name = map_name }, unmap = { .name = unmap_name };
 	unsigned int i;
 
-	for (i = 0; i != MAP_RUNS; i++) {
-		void *mem = mmap(NULL, MAP_SIZE, PROT_READ | PROT_WRITE,
-				 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	for (i = 0; i != RUNS; i++) {
 		struct iommu_ioas_map arg = {
 			.size = sizeof(arg),
 			.flags = IOMMU_IOAS_MAP_FIXED_IOVA |
@@ -185,16 +182,54 @@ static void bench_map(void)
 			.length = MAP_SIZE,
 		};
 
-		if (mem == MAP_FAILED)
-			bail("mmap", -1);
-		madvise(mem, MAP_SIZE, MADV_NOHUGEPAGE);
-		/* Keep the buffer, so that the next buffer is another */
-		memset(mem, i + 1, MAP_SIZE);
 		least_of(&map, timed_ioctl(g.fd, IOMMU_IOAS_MAP, &arg));
 		least_of(&unmap, timed_ioctl(g.fd, IOMMU_IOAS_UNMAP, &undo));
 	}
 	report(&map);
 	report(&unmap);
+}
+
+/* Memory of the process, filled with @byte so that it is there */
+static void *memory(size_t size, int flags, int byte)
+{
+	void *mem = mmap(NULL, size, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
+
+	if (mem == MAP_FAILED)
+		bail("mmap", -errno);
+	madvise(mem, size, MADV_NOHUGEPAGE);
+	return memset(mem, byte, size);
+}
+
+/*
+ * The cost of a mapping depends on the runs of pages that are contiguous in
+ * physical memory. So measure both extremes: a part of a huge page, and 4K pages
+ * of which no two follow each other. For the latter, move pages with an even page
+ * frame number together.
+ */
+static void bench_maps(void)
+{
+	char *pool = memory(POOL_SIZE, 0, 1), *window = memory(MAP_SIZE, 0, 2);
+	size_t from, to = 0;
+
+	for (from = 0; from != POOL_SIZE && to != MAP_SIZE; from += GUEST_PAGE) {
+		__u64 pfn = pfn_of(pool + from);
+
+		if (!pfn)
+			bail("pagemap", -EACCES);
+		if (pfn % 2)
+			continue;
+		if (mremap(pool + from, GUEST_PAGE, GUEST_PAGE,
+			   MREMAP_MAYMOVE | MREMAP_FIXED,
+			   window + to) == MAP_FAILED)
+			bail("mremap", -errno);
+		to += GUEST_PAGE;
+	}
+	if (to != MAP_SIZE)
+		bail("even pages", -ENOMEM);
+	bench_map("map_1m_scattered", "unmap_1m_scattered", window);
+	bench_map("map_1m_contiguous", "unmap_1m_contiguous",
+		  memory(HUGE_SIZE, MAP_HUGETLB, 3));
 }
 
 int main(void)
@@ -238,7 +273,7 @@ int main(void)
 	bench_invalidate("cfgi_cd_4096", viommu_id, cmd_cfgi_cd(VSID), MANY);
 	bench_replace(s1_a, s1_b);
 	bench_hwpt_alloc(viommu_id, cd_a);
-	bench_map();
+	bench_maps();
 	printf("1..%u\n", plan);
 	return 0;
 }

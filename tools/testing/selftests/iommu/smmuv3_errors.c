@@ -269,7 +269,8 @@ TEST_F(nesting, err_viommu_alloc)
 	ASSERT_EQ(0, hwpt_alloc(vm->fd, dev_id, vm->g.ioas_id, 0,
 				IOMMU_HWPT_DATA_NONE, NULL, 0, &plain));
 	EXPECT_EQ(-EINVAL, VIOMMU_ALLOC(ARM, DEV, .hwpt_id = plain));
-	EXPECT_GT(0, VIOMMU_ALLOC(ARM, DEV, .hwpt_id = vm->v.hwpt_s1));
+	EXPECT_EQ(-ENOENT,
+		  VIOMMU_ALLOC(ARM, DEV, .hwpt_id = vm->v.hwpt_s1));
 
 	/* The order of the checks */
 	EXPECT_EQ(-EOPNOTSUPP,
@@ -388,15 +389,16 @@ TEST_F(nesting, err_hwpt_alloc)
 	EXPECT_EQ(-EINVAL, ALLOC(viommu_id, 0, ARM, 0));
 	EXPECT_EQ(-EINVAL, ALLOC(viommu_id, 0, IOMMU_HWPT_DATA_VTD_S1, 16));
 	EXPECT_EQ(-EINVAL, ALLOC(viommu_id, 0, 0x7777, 16));
-	EXPECT_GT(0, hwpt_alloc(vm->fd, dev_id, viommu_id, 0,
-				IOMMU_HWPT_DATA_NONE, NULL, 0, &id));
+	EXPECT_EQ(-EOPNOTSUPP, hwpt_alloc(vm->fd, dev_id, viommu_id, 0,
+					  IOMMU_HWPT_DATA_NONE, NULL, 0,
+					  &id));
 	EXPECT_EQ(-EFAULT, hwpt_alloc(vm->fd, dev_id, viommu_id, 0, ARM,
 				      (void *)8, 16, &id));
 	EXPECT_EQ(-ENOENT, hwpt_alloc(vm->fd, 0x7777, viommu_id, 0, ARM, &data,
 				      16, &id));
-	EXPECT_GT(0, ALLOC(vm->v.vdevice_id, 0, ARM, 16));
+	EXPECT_EQ(-EINVAL, ALLOC(vm->v.vdevice_id, 0, ARM, 16));
 	/* A stage 2 alone has no VMID to nest under */
-	EXPECT_GT(0, ALLOC(vm->g.s2_id, 0, ARM, 16));
+	EXPECT_EQ(-EOPNOTSUPP, ALLOC(vm->g.s2_id, 0, ARM, 16));
 
 	/* Unlike the struct of an ioctl, the data of a type has a fixed size */
 	EXPECT_EQ(-EINVAL, ALLOC(viommu_id, 0, ARM, sizeof(data)));
@@ -436,7 +438,7 @@ TEST_F(nesting, err_hwpt_invalidate)
 	EXPECT_EQ(-ENOENT, INVALIDATE(vm->dev.dev_id, arm, cmds, 16));
 	EXPECT_EQ(-ENOENT, INVALIDATE(vm->v.vdevice_id, arm, cmds, 16));
 	/* A nested HWPT of this driver is invalidated through its vIOMMU */
-	EXPECT_GT(0, INVALIDATE(vm->v.hwpt_s1, arm, cmds, 16));
+	EXPECT_EQ(-EOPNOTSUPP, INVALIDATE(vm->v.hwpt_s1, arm, cmds, 16));
 	EXPECT_EQ(-EINVAL, INVALIDATE(vm->v.viommu_id, 0, cmds, 16));
 	EXPECT_EQ(-EINVAL, INVALIDATE(vm->v.viommu_id, 2, cmds, 16));
 	EXPECT_EQ(-EINVAL, INVALIDATE(vm->v.viommu_id, 0xdeadbeef, cmds, 16));

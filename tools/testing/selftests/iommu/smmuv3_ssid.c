@@ -609,4 +609,51 @@ TEST_F(pasid, not_below_a_guest)
 	EXPECT_TRUE(reaches(dev, &self->g[0], 0));
 }
 
+static int pasid_info(int fd, const char *bdf, __u8 *log2, __u64 *caps)
+{
+	struct iommu_hw_info cmd = { .size = sizeof(cmd) };
+	static struct edu dev;
+	int rc;
+
+	rc = device_open(&dev, bdf, fd);
+	if (rc)
+		return rc;
+	cmd.dev_id = dev.dev_id;
+	rc = iommufd_ioctl(fd, IOMMU_GET_HW_INFO, &cmd);
+	edu_close(&dev);
+	*log2 = cmd.out_max_pasid_log2;
+	*caps = cmd.out_capabilities & (IOMMU_HW_CAP_PCI_PASID_EXEC |
+					IOMMU_HW_CAP_PCI_PASID_PRIV);
+	return rc;
+}
+
+/*
+ * A device behind a port without ACS, with which it shares its group, cannot
+ * use the PASIDs that its configuration space and the SMMU have.
+ */
+TEST(pasids_not_enabled)
+{
+	char bdfs[MAX_DEVICES][BDF_LEN], why[128];
+	int fd = iommufd_open();
+	unsigned int num;
+	__u64 caps;
+	__u8 log2;
+
+	ASSERT_LE(0, fd);
+	num = pci_list_vfio(EDU_ID, 2, bdfs, why, sizeof(why));
+	if (!num)
+		SKIP(return, "%s", why);
+	ASSERT_TRUE(pci_has_ext_cap(bdfs[0], PCI_EXT_CAP_ID_PASID));
+	ASSERT_EQ(0, pasid_info(fd, bdfs[0], &log2, &caps));
+	EXPECT_EQ(0, log2);
+	EXPECT_EQ(0, caps);
+
+	ASSERT_EQ(0, device_find(EDU_ID, bdfs[0], why, sizeof(why))) {
+		TH_LOG("%s", why);
+	}
+	ASSERT_EQ(0, pasid_info(fd, bdfs[0], &log2, &caps));
+	EXPECT_EQ(16, log2);
+	close(fd);
+}
+
 TEST_HARNESS_MAIN

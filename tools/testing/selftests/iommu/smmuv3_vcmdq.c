@@ -443,4 +443,60 @@ TEST_F(vcmdq, memory_error)
 	EXPECT_EQ(0, heal_pfn(pfn));
 }
 
+/* A Neoverse N1 is the CPU of this test, because it has no FEAT_S2FWB */
+static bool is_neoverse_n1(void)
+{
+	FILE *f = fopen("/proc/cpuinfo", "r");
+	bool found = false;
+	char line[128];
+
+	while (f && fgets(line, sizeof(line), f))
+		found |= !strncmp(line, "CPU part", 8) && strstr(line, "0xd0c");
+	if (f)
+		fclose(f);
+	return found;
+}
+
+FIXTURE(no_cpu_fwb)
+{
+	struct vm vm;
+};
+
+FIXTURE_SETUP(no_cpu_fwb)
+{
+	if (!is_neoverse_n1())
+		SKIP(return, "the CPU is not a Neoverse N1");
+	vm_start_nesting(_metadata, &self->vm);
+}
+
+FIXTURE_TEARDOWN(no_cpu_fwb)
+{
+	vm_stop(_metadata, &self->vm);
+}
+
+/*
+ * KVM could not make the registers cacheable for the guest. The VM can nest, but
+ * gets no queue, and the log says why only once.
+ */
+TEST_F(no_cpu_fwb, refused)
+{
+	__u32 type = IOMMU_HW_INFO_TYPE_TEGRA241_CMDQV, len = 0, id;
+	struct iommu_viommu_tegra241_cmdqv data = {};
+	struct vm *vm = &self->vm;
+	unsigned int i;
+	char on[8];
+
+	ASSERT_EQ(0, read_str(PARAM, on, sizeof(on)));
+	ASSERT_STREQ("Y", on);
+	for (i = 0; i != 2; i++) {
+		EXPECT_EQ(-EOPNOTSUPP, hw_info(vm->fd, vm->dev.dev_id,
+					       IOMMU_HW_INFO_FLAG_INPUT_TYPE,
+					       &type, NULL, &len));
+		EXPECT_EQ(-EOPNOTSUPP,
+			  viommu_alloc_data(vm, &data, sizeof(data), &id));
+	}
+	EXPECT_EQ(1, klog_count("no CMDQV for VMs: the CPUs do not have"));
+	ASSERT_EQ(0, viommu_alloc(vm->fd, vm->dev.dev_id, vm->g.s2_id, &id));
+}
+
 TEST_HARNESS_MAIN

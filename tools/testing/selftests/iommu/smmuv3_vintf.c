@@ -7,6 +7,7 @@
  * device. smmuv3_vcmdq tests the interface that queues in hardware and in software
  * have in common.
  */
+#include "slow_page.h"
 #include "smmuv3_vcmdq.h"
 
 #define SYNC0_CS(cs)	((__u64)(cs) << 12)
@@ -318,17 +319,42 @@ TEST_F(vintf, late_answer)
 	EXPECT_FALSE(veventq_readable(self->a.veventq));
 }
 
-/* The driver waits for a CMD_SYNC with interrupts off: leave CPU 0 to the interrupt */
-static void *unmap_hole(void *arg)
+/* Leave CPU 0 to the interrupt of the CMDQV */
+static int run_on_cpu_1(void)
 {
-	struct vintf_vm *v = arg;
 	cpu_set_t cpus;
 
 	CPU_ZERO(&cpus);
 	CPU_SET(1, &cpus);
-	if (sched_setaffinity(0, sizeof(cpus), &cpus))
-		return (void *)(long)-errno;
-	return (void *)(long)guest_unmap(&v->vm.g, HOLE_IPA);
+	return sched_setaffinity(0, sizeof(cpus), &cpus) ? -errno : 0;
+}
+
+/* The driver waits for a CMD_SYNC with interrupts off */
+static void *unmap_hole(void *arg)
+{
+	struct vintf_vm *v = arg;
+
+	return (void *)(long)(run_on_cpu_1() ?:
+			      guest_unmap(&v->vm.g, HOLE_IPA));
+}
+
+/* An unmap by the host whose ATC_INV is not answered */
+static void host_error(struct __test_metadata *_metadata, struct vintf_vm *v)
+{
+	pthread_t thread;
+	void *rc;
+
+	ASSERT_EQ(0, guest_map(&v->vm.g, HOLE_IPA, HOLE_SIZE, true));
+	edu_set_reg(&v->vm.dev, EDU_REG_ANSWER, EDU_ANSWER_NEVER);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, unmap_hole, v));
+	ASSERT_EQ(0, pthread_join(thread, &rc));
+	edu_set_reg(&v->vm.dev, EDU_REG_ANSWER, 0);
+	EXPECT_EQ(0, (long)rc);
+	EXPECT_LE(1, klog_count("vintf_map: 0000000000000001"));
+	EXPECT_LE(1, klog_count("ATC invalidate timeout"));
+	EXPECT_EQ(0, klog_count("CMD_SYNC timeout"));
+	/* The teardown judges all later messages */
+	klog_mark(_metadata->name);
 }
 
 /* An ATC_INV of the host is an error of its queue in VINTF0, which goes on */
@@ -336,22 +362,10 @@ TEST_F(vintf, host_error)
 {
 	struct vm *vm = &self->a.vm;
 	__u64 page[2] = { guest_page(&vm->g), guest_page(&vm->g) };
-	pthread_t thread;
 	unsigned int i;
-	void *rc;
 
 	for (i = 0; i < 3; i++) {
-		ASSERT_EQ(0, guest_map(&vm->g, HOLE_IPA, HOLE_SIZE, true));
-		edu_set_reg(&vm->dev, EDU_REG_ANSWER, EDU_ANSWER_NEVER);
-		ASSERT_EQ(0, pthread_create(&thread, NULL, unmap_hole, &self->a));
-		ASSERT_EQ(0, pthread_join(thread, &rc));
-		edu_set_reg(&vm->dev, EDU_REG_ANSWER, 0);
-		EXPECT_EQ(0, (long)rc);
-		EXPECT_LE(1, klog_count("vintf_map: 0000000000000001"));
-		EXPECT_LE(1, klog_count("ATC invalidate timeout"));
-		EXPECT_EQ(0, klog_count("CMD_SYNC timeout"));
-		/* The teardown judges all later messages */
-		klog_mark(_metadata->name);
+		host_error(_metadata, &self->a);
 		EXPECT_FALSE(veventq_readable(self->a.veventq));
 		EXPECT_EQ(0, reg_read(&self->a.c, REG_CONS) & CONS_RD);
 	}
@@ -530,6 +544,196 @@ TEST_F(two, errors)
 		EXPECT_EQ(1, cmd_refused(_metadata, &self->b, cmd_raw(0, 0)));
 	EXPECT_FALSE(veventq_readable(self->a.veventq));
 	EXPECT_EQ(0, reg_read(c, REG_CONS) & CONS_RD);
+}
+
+/* Interrupts of the CMDQV so far, on all CPUs */
+static long cmdqv_irqs(void)
+{
+	FILE *f = fopen("/proc/interrupts", "r");
+	char line[512], *at, *end;
+	long num = -1, sum;
+
+	while (f && num < 0 && fgets(line, sizeof(line), f)) {
+		at = strchr(line, ':');
+		if (!at || !strstr(line, "tegra241-cmdqv"))
+			continue;
+		for (num = 0, at++;; at = end) {
+			sum = strtol(at, &end, 10);
+			if (end == at)
+				break;
+			num += sum;
+		}
+	}
+	if (f)
+		fclose(f);
+	return num;
+}
+
+/* The kernel takes so many interrupts of a VM, and so many of nobody, in a period */
+#define IRQS_MAX	8
+#define IRQ_PERIOD	0.1
+
+/* A guest whose queue has nothing but errors */
+struct storm {
+	struct vintf_vm *v;
+	/* It acknowledges an error at once, and not after the event */
+	bool quick;
+	bool stop;
+	unsigned long errors;
+};
+
+static void *storm(void *arg)
+{
+	struct storm *s = arg;
+	struct cmdqv *c = &s->v->c;
+	struct vintf_event event;
+
+	if (run_on_cpu_1())
+		return NULL;
+	while (!__atomic_load_n(&s->stop, __ATOMIC_RELAXED)) {
+		__u32 at = c->prod;
+
+		add(c, cmd_raw(0, 0));
+		reg_write(c, REG_PROD, c->prod);
+		if (!s->quick && veventq_next(s->v->veventq, (void *)&event) < 0)
+			return NULL;
+		put(c, at, CMD_SYNC, 0);
+		reg_write(c, REG_GERRORN, reg_read(c, REG_GERROR));
+		__atomic_add_fetch(&s->errors, 1, __ATOMIC_RELAXED);
+	}
+	return s;
+}
+
+static void storm_beside(struct __test_metadata *_metadata, struct vintf_vm *a,
+			 struct vintf_vm *b, bool quick)
+{
+	struct storm s = { .v = a, .quick = quick };
+	struct vintf_event event;
+	unsigned int turns = 0;
+	pthread_t thread;
+	double begin, took;
+	long irqs;
+	void *rc;
+
+	ASSERT_EQ(0, pthread_create(&thread, NULL, storm, &s));
+	ASSERT_TRUE(wait_for(__atomic_load_n(&s.errors, __ATOMIC_RELAXED) >
+			     IRQS_MAX));
+	irqs = cmdqv_irqs();
+	ASSERT_LE(0, irqs);
+	begin = now();
+	/* The errors of the host and of another VM get through */
+	host_error(_metadata, b);
+	for (; now() < begin + 4; turns++) {
+		EXPECT_EQ(1, cmd_refused(_metadata, b, cmd_raw(0, 0)));
+		EXPECT_TRUE(cmd_sync(&b->c, cmd_nh_asid(0, ASID)));
+		usleep(200000);
+	}
+	irqs = cmdqv_irqs() - irqs;
+	took = now() - begin;
+	__atomic_store_n(&s.stop, true, __ATOMIC_RELAXED);
+	ASSERT_EQ(0, pthread_join(thread, &rc));
+	EXPECT_EQ(&s, rc);
+	TH_LOG("%lu errors, %u of another VM, %ld interrupts in %.1f s",
+	       s.errors, turns, irqs, took);
+	EXPECT_LT(0, irqs);
+	/* Of the guest and of nobody, of another VM, and some of the host */
+	EXPECT_GT((took / IRQ_PERIOD + 2) * 2 * IRQS_MAX + turns + 10, irqs);
+
+	/* The last error is reported, too */
+	while (veventq_readable(a->veventq))
+		ASSERT_EQ(sizeof(event), veventq_next(a->veventq, (void *)&event));
+	EXPECT_EQ(1, cmd_refused(_metadata, a, cmd_raw(0, 0)));
+	EXPECT_FALSE(veventq_readable(b->veventq));
+}
+
+/* A guest cannot make the host take any number of interrupts */
+TEST_F(two, storm)
+{
+	storm_beside(_metadata, &self->a, &self->b, false);
+}
+
+TEST_F(two, quick_storm)
+{
+	storm_beside(_metadata, &self->a, &self->b, true);
+}
+
+struct alloc_call {
+	int fd;
+	struct iommu_viommu_alloc *cmd;
+};
+
+static void *alloc_thread(void *arg)
+{
+	struct alloc_call *call = arg;
+
+	return (void *)(long)iommufd_ioctl(call->fd, IOMMU_VIOMMU_ALLOC,
+					   call->cmd);
+}
+
+/*
+ * A process knows where the registers of a vIOMMU will be before it has the vIOMMU. If
+ * it could map them then, the mapping would stay when the allocation fails, and
+ * show the queues of the next VM.
+ */
+TEST(unpublished)
+{
+	struct vm vm = {}, next = {};
+	struct cmdqv c = { .vm = &vm }, other = {};
+	char bdf[MAX_DEVICES][BDF_LEN], why[128], soft[8];
+	struct alloc_call call;
+	struct slow_page slow = {};
+	pthread_t thread;
+	void *rc;
+
+	if (!read_str(PARAM, soft, sizeof(soft)) && soft[0] == 'Y')
+		SKIP(return, "the command queues are in software");
+	if (pci_list_vfio(EDU_ID, 1, bdf, why, sizeof(why)) < 2)
+		SKIP(return, "not enough edu devices");
+	vm_start_on(_metadata, &vm, bdf[0]);
+	if (_metadata->exit_code)
+		return;
+	vm_start_on(_metadata, &next, bdf[1]);
+	if (slow_page_init(&slow, true))
+		SKIP(return, "no userfaultfd");
+	call = (struct alloc_call){ .fd = vm.fd, .cmd = slow.page };
+	*call.cmd = (struct iommu_viommu_alloc){
+		.size = sizeof(*call.cmd),
+		.type = IOMMU_VIOMMU_TYPE_TEGRA241_CMDQV,
+		.dev_id = vm.dev.dev_id,
+		.hwpt_id = vm.g.s2_id,
+		.data_len = sizeof(c.data),
+		.data_uptr = (uintptr_t)&c.data,
+	};
+	slow_page_protect(&slow);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, alloc_thread, &call));
+	slow_page_wait(&slow);
+	EXPECT_NE(0, c.data.out_vintf_mmap_offset);
+	c.regs = map_page0(&c);
+	EXPECT_EQ(MAP_FAILED, c.regs);
+
+	/* The copy of the answer fails, so there is no vIOMMU */
+	ASSERT_EQ(0, mprotect(slow.page, slow.size, PROT_READ));
+	slow_page_provide(&slow);
+	pthread_join(thread, &rc);
+	EXPECT_EQ(-EFAULT, (long)rc);
+
+	other.vm = &next;
+	ASSERT_EQ(0, viommu_alloc_data(&next, &other.data, sizeof(other.data),
+				       &next.v.viommu_id));
+	other.regs = map_page0(&other);
+	ASSERT_NE(MAP_FAILED, other.regs);
+	other.queue_ipa = guest_zero_page(&next.g);
+	ASSERT_EQ(0, queue_alloc(&other, 0, other.queue_ipa, GUEST_PAGE,
+				 &other.queue_id));
+	ASSERT_TRUE(enable(&other));
+	if (c.regs != MAP_FAILED) {
+		EXPECT_NE(1, reg_read(&c, REG_CONFIG)) {
+			TH_LOG("the queue of the next VM is mapped");
+		}
+	}
+	munmap(other.regs, PAGE0_SIZE);
+	vm_stop(_metadata, &next);
+	vm_stop(_metadata, &vm);
 }
 
 /* A VM with a VINTF cannot keep others from theirs, except by their number */

@@ -676,6 +676,69 @@ TEST_F(bound, msi_needs_a_hwpt)
 	EXPECT_TRUE(edu_msi_arrives(&self->dev, 1000));
 }
 
+/* The pin in configuration space, or a negative errno */
+static int read_pin(int fd, off_t cfg)
+{
+	__u8 pin;
+
+	return pread(fd, &pin, 1, cfg + PCI_INTERRUPT_PIN) == 1 ? pin : -errno;
+}
+
+static int intx_count(struct edu *dev)
+{
+	struct vfio_irq_info info = {
+		.argsz = sizeof(info),
+		.index = VFIO_PCI_INTX_IRQ_INDEX,
+	};
+	int rc = iommufd_ioctl(dev->fd, VFIO_DEVICE_GET_IRQ_INFO, &info);
+
+	return rc ?: (int)info.count;
+}
+
+/*
+ * Firmware may write 255 to Interrupt Line if an interrupt is not routed, and the
+ * kernel takes this for an IRQ. So clear it, and let the kernel find the device
+ * again.
+ */
+static int clear_line(struct __test_metadata *_metadata, const char *bdf)
+{
+	char path[PATH_MAX];
+	int fd, pin;
+
+	snprintf(path, sizeof(path), SYS_PCI "/%s/config", bdf);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	EXPECT_EQ(1, pwrite(fd, "", 1, PCI_INTERRUPT_LINE));
+	pin = read_pin(fd, 0);
+	close(fd);
+	snprintf(path, sizeof(path), SYS_PCI "/%s/remove", bdf);
+	EXPECT_EQ(0, write_str(path, "1"));
+	EXPECT_EQ(0, write_str("/sys/bus/pci/rescan", "1"));
+	return pin;
+}
+
+/* An INTx that firmware does not route to an interrupt does not exist for a VMM */
+TEST_F(bound, intx_without_irq)
+{
+	char bdfs[MAX_DEVICES][BDF_LEN], why[128];
+	struct edu dev;
+	unsigned int i;
+
+	i = pci_list_vfio(EDU_ID, 1, bdfs, why, sizeof(why)) - 1;
+	/* In decimal notation this is 255 */
+	if (pci_attr(bdfs[i], "irq") && pci_attr(bdfs[i], "irq") != 0x255)
+		SKIP(return, "the last edu has an IRQ");
+	EXPECT_EQ(1, clear_line(_metadata, bdfs[i]));
+	ASSERT_EQ(i + 1, pci_list_vfio(EDU_ID, 1, bdfs, why, sizeof(why)));
+	ASSERT_EQ(0, pci_attr(bdfs[i], "irq"));
+	ASSERT_EQ(0, edu_open(&dev, bdfs[i], self->fd));
+	EXPECT_EQ(0, read_pin(dev.fd, dev.cfg_offset));
+	EXPECT_EQ(0, intx_count(&dev));
+	edu_close(&dev);
+
+	EXPECT_EQ(1, read_pin(self->dev.fd, self->dev.cfg_offset));
+	EXPECT_EQ(1, intx_count(&self->dev));
+}
+
 /*
  * Only its driver can identify a domain: it is neither mock's nor the SMMUv3's
  */
@@ -720,6 +783,51 @@ TEST_F(bound, domain_of_another_driver)
 	EXPECT_EQ(0, iommufd_ioctl(self->fd, IOMMU_TEST_CMD, &replace));
 	EXPECT_EQ(0, destroy(self->fd, replace.id));
 	EXPECT_EQ(page, edu_write_lands(&self->dev, &self->g, page));
+}
+
+/* Nor is a nesting parent of either of them a parent for the other's vIOMMU */
+TEST_F(bound, viommu_of_another_driver)
+{
+	struct iommu_test_cmd mock = {
+		.size = sizeof(mock),
+		.op = IOMMU_TEST_OP_MOCK_DOMAIN,
+		.id = self->ioas_id,
+	};
+	__u32 mock_parent, parent, viommu;
+	int rc;
+
+	rc = iommufd_ioctl(self->fd, IOMMU_TEST_CMD, &mock);
+	if (rc == -ENOTTY)
+		SKIP(return, "this kernel has no mock device");
+	ASSERT_EQ(0, rc);
+	ASSERT_EQ(0, hwpt_alloc(self->fd, mock.mock_domain.out_idev_id,
+				self->ioas_id, IOMMU_HWPT_ALLOC_NEST_PARENT,
+				IOMMU_HWPT_DATA_NONE, NULL, 0, &mock_parent));
+	ASSERT_EQ(0, hwpt_alloc(self->fd, self->dev.dev_id, self->ioas_id,
+				IOMMU_HWPT_ALLOC_NEST_PARENT,
+				IOMMU_HWPT_DATA_NONE, NULL, 0, &parent));
+
+	EXPECT_EQ(-EINVAL,
+		  iommufd_viommu_alloc(self->fd, self->dev.dev_id, mock_parent,
+				       IOMMU_VIOMMU_TYPE_ARM_SMMUV3, NULL, 0,
+				       &viommu));
+	EXPECT_EQ(-EINVAL,
+		  iommufd_viommu_alloc(self->fd, mock.mock_domain.out_idev_id,
+				       parent, IOMMU_VIOMMU_TYPE_SELFTEST, NULL,
+				       0, &viommu));
+	/* Each of them works with its own, which a refused call has not kept */
+	ASSERT_EQ(0, iommufd_viommu_alloc(self->fd, self->dev.dev_id, parent,
+					  IOMMU_VIOMMU_TYPE_ARM_SMMUV3, NULL, 0,
+					  &viommu));
+	EXPECT_EQ(0, destroy(self->fd, viommu));
+	ASSERT_EQ(0, iommufd_viommu_alloc(self->fd,
+					  mock.mock_domain.out_idev_id,
+					  mock_parent,
+					  IOMMU_VIOMMU_TYPE_SELFTEST, NULL, 0,
+					  &viommu));
+	EXPECT_EQ(0, destroy(self->fd, viommu));
+	EXPECT_EQ(0, destroy(self->fd, parent));
+	EXPECT_EQ(0, destroy(self->fd, mock_parent));
 }
 
 static int attach_pasid(struct edu *dev, __u32 argsz, __u32 flags, __u32 pasid,

@@ -83,6 +83,17 @@ static int atc_inv_thread(struct fake_thread *thread)
 	return arm_smmu_atc_inv_domain(&s2->domain, 0x8000, SZ_16K);
 }
 
+/* The SMMU that has a CMD_SYNC after three ATC_INVs, or 3 */
+static unsigned int find_sync(struct fake_smmu *const fakes[3])
+{
+	unsigned int i;
+
+	for (i = 0; i < 3; i++)
+		if (fake_smmu_prod(fakes[i]) - fakes[i]->read == 4)
+			break;
+	return i;
+}
+
 static void arm_smmu_s2_test_atc_smmus(struct kunit *test)
 {
 	struct fake_smmu *fakes[3];
@@ -114,13 +125,7 @@ static void arm_smmu_s2_test_atc_smmus(struct kunit *test)
 	fake_thread_go(&thread);
 	for (i = 0; i < 3; i++) {
 		/* Find the SMMU with the CMD_SYNC waited for, in any order */
-		for (j = 0; j < 5000; j++) {
-			if (fake_smmu_prod(fakes[j % 3]) -
-			    fakes[j % 3]->read == 4)
-				break;
-			usleep_range(100, 200);
-		}
-		KUNIT_EXPECT_LT(test, j, 5000);
+		KUNIT_EXPECT_TRUE(test, fake_wait((j = find_sync(fakes)) < 3));
 		locked |= spin_is_locked(&s2->domain.devices_lock);
 		j %= 3;
 		fake_smmu_go_on(fakes[j]);
@@ -163,19 +168,11 @@ static int atc_off_thread(struct fake_thread *thread)
 	return fake_attach_bare(thread->arg, NULL);
 }
 
-/* A wait of a second at most: the driver gives a CMD_SYNC no longer */
 static bool ats_is_off(struct fake_dev *fdev, struct fake_smmu *fake)
 {
-	unsigned int i;
-
-	for (i = 0; i < 5000; i++) {
-		if (!READ_ONCE(fdev->master.ats_enabled) &&
-		    !READ_ONCE(fdev->ats_ctrl) &&
-		    le64_to_cpu(READ_ONCE(fake->stes[7].data[0])) == STE_ABORT)
-			return true;
-		usleep_range(100, 200);
-	}
-	return false;
+	return !READ_ONCE(fdev->master.ats_enabled) &&
+	       !READ_ONCE(fdev->ats_ctrl) &&
+	       le64_to_cpu(READ_ONCE(fake->stes[7].data[0])) == STE_ABORT;
 }
 
 /*
@@ -215,7 +212,7 @@ static bool check_ats_drain(struct kunit *test, bool guest)
 	sent = fake_smmu_wait_cmd(vm->fake);
 	fake_thread_go(&attach);
 	/* New unmaps skip the device */
-	off = ats_is_off(fdev, other);
+	off = fake_wait(ats_is_off(fdev, other));
 	sleeps = fake_thread_sleeps(&attach);
 	msleep(20);
 	done = READ_ONCE(attach.done);

@@ -2,7 +2,6 @@
 /*
  * KUnit tests of nested translation: events, and the event queue.
  */
-#include <linux/delay.h>
 #include <linux/kthread.h>
 #include <linux/ratelimit.h>
 
@@ -163,10 +162,9 @@ struct fake_late {
 static int fake_late_thread(void *arg)
 {
 	struct fake_late *late = arg;
-	unsigned int i;
 
-	for (i = 0; i < 100 && !rcu_access_pointer(late->fdev->master.vdev); i++)
-		usleep_range(1000, 2000);
+	/* The driver waits longer than this */
+	fake_wait_ms(100, rcu_access_pointer(late->fdev->master.vdev));
 	fake_evtq_handle(late->evtq);
 	return 0;
 }

@@ -3,7 +3,6 @@
  * KUnit tests of nested translation: the fake SMMU and its devices.
  */
 #include <kunit/platform_device.h>
-#include <linux/delay.h>
 #include <linux/kthread.h>
 #include <linux/mm.h>
 #include <linux/mman.h>
@@ -782,16 +781,13 @@ void fake_thread_go(struct fake_thread *thread)
 /* Wait until the thread sleeps, blocked by another thread, or exits */
 bool fake_thread_sleeps(struct fake_thread *thread)
 {
-	unsigned int i;
+	unsigned int state = 0;
+	bool done;
 
-	for (i = 0; i < 5000; i++) {
-		if (READ_ONCE(thread->done))
-			return false;
-		if (READ_ONCE(thread->task->__state) & TASK_UNINTERRUPTIBLE)
-			return true;
-		usleep_range(100, 200);
-	}
-	return false;
+	fake_wait((done = READ_ONCE(thread->done)) ||
+		  ((state = READ_ONCE(thread->task->__state)) &
+		   TASK_UNINTERRUPTIBLE));
+	return !done && state & TASK_UNINTERRUPTIBLE;
 }
 
 void fake_thread_join(struct fake_thread *thread)
@@ -803,9 +799,5 @@ void fake_thread_join(struct fake_thread *thread)
 /* Wait for a command after those already read */
 bool fake_smmu_wait_cmd(struct fake_smmu *fake)
 {
-	unsigned int i;
-
-	for (i = 0; i < 5000 && fake_smmu_prod(fake) == fake->read; i++)
-		usleep_range(100, 200);
-	return fake_smmu_prod(fake) != fake->read;
+	return fake_wait(fake_smmu_prod(fake) != fake->read);
 }

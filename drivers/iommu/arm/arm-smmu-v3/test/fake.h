@@ -16,6 +16,7 @@
 #define _ARM_SMMU_V3_TEST_FAKE_H
 
 #include <kunit/test.h>
+#include <linux/delay.h>
 #include <linux/io-pgtable.h>
 #include <linux/pci.h>
 #include <linux/uaccess.h>
@@ -91,6 +92,21 @@ void fake_smmu_consume(struct fake_smmu *fake, u32 cons);
 void fake_smmu_go_on(struct fake_smmu *fake);
 bool fake_smmu_wait_cmd(struct fake_smmu *fake);
 void fake_smmu_register(struct fake_smmu *fake);
+
+/*
+ * Wait for a condition that another thread makes true, for at least @_ms. Return
+ * whether it is true.
+ */
+#define fake_wait_ms(_ms, _cond)					\
+({									\
+	unsigned int _turns = 10 * (_ms);				\
+	bool _met;							\
+									\
+	while (!(_met = (_cond)) && _turns--)				\
+		usleep_range(100, 200);					\
+	_met;								\
+})
+#define fake_wait(_cond)	fake_wait_ms(1000, _cond)
 
 /* A thread that has to wait for the SMMU, or for another thread */
 struct fake_thread {

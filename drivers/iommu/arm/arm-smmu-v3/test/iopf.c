@@ -2,7 +2,6 @@
 /*
  * KUnit tests of nested translation: I/O page faults.
  */
-#include <linux/delay.h>
 #include <linux/kthread.h>
 
 #include "fake.h"
@@ -377,10 +376,9 @@ static int fake_late_stall_thread(void *arg)
 {
 	struct fake_iopf *iopf = arg;
 	struct arm_smmu_master *master = fake_master(iopf->vm->fdev);
-	unsigned int i;
 
-	for (i = 0; i < 100 && !READ_ONCE(master->iopf_rid); i++)
-		usleep_range(1000, 2000);
+	/* The driver waits longer than this */
+	fake_wait_ms(100, READ_ONCE(master->iopf_rid));
 	fake_evtq_handle(iopf->evtq);
 	return 0;
 }

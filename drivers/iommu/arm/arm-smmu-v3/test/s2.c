@@ -255,7 +255,7 @@ static void arm_smmu_s2_test_timeout(struct kunit *test)
 	tag_b = fake_get_tag(dev_2, &nested_b.domain);
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, tag_b);
 	KUNIT_EXPECT_EQ(test, tag_b->vmid, 2);
-	/* Nor may A itself: its next guest may be a different guest */
+	/* The same goes for A itself: its next guest may be a different guest */
 	tag_a = fake_get_tag(dev_2, &nested_a.domain);
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, tag_a);
 	KUNIT_EXPECT_EQ(test, tag_a->vmid, 3);
@@ -596,71 +596,81 @@ static void arm_smmu_s2_test_compatible(struct kunit *test)
 }
 
 /*
- * An unmap that has found a tag may use it after the last master has gone. Let
- * it wait for its CMD_SYNC, which it polls less and less often. Put the tag
- * before the next poll, and check that its memory is not reused for another
- * tag.
+ * An unmap that has found a tag may use it after the last master has gone. Keep
+ * a reader of the list at a tag, put the tag, and check that its memory is not
+ * reused for other tags.
  */
-static int s2_inv_thread(struct fake_thread *thread)
+struct s2_reader {
+	struct fake_s2 *s2;
+	struct arm_smmu_s2_tag *tag;
+	u16 vmid;
+	bool leave;
+};
+
+static int s2_reader_thread(struct fake_thread *thread)
 {
-	struct fake_s2 *s2 = thread->arg;
+	struct s2_reader *reader = thread->arg;
+	struct arm_smmu_s2_tag *tag;
 
-	arm_smmu_s2_inv_all(&s2->domain);
-	return 0;
-}
-
-/* Returns false if the unmap was faster, so that the check proves nothing */
-static bool check_s2_rcu(struct kunit *test)
-{
-	struct fake_smmu *fake = fake_smmu_alloc(test, FAKE_QUEUE_SHIFT);
-	struct fake_smmu *other = fake_smmu_alloc(test, FAKE_QUEUE_SHIFT);
-	struct fake_s2 *s2 = fake_s2_alloc(test, fake);
-	struct fake_thread thread = { .arg = s2 };
-	struct fake_dev *fdev = fake_dev_alloc(test, fake, 1);
-	struct fake_dev *other_dev = fake_dev_alloc(test, other, 1);
-	struct arm_smmu_s2_tag *tag, *more[32];
-	struct fake_s2 *s2s[ARRAY_SIZE(more)];
-	unsigned int i;
-	bool used;
-
-	for (i = 0; i < ARRAY_SIZE(more); i++)
-		s2s[i] = fake_s2_alloc(test, other);
-	tag = fake_get_tag(fdev, &s2->domain.domain);
-	fake_thread_init(test, &thread, s2_inv_thread, true);
-	fake_smmu_hold(fake);
-	fake_thread_go(&thread);
-	KUNIT_EXPECT_TRUE(test, fake_smmu_wait_cmd(fake));
-	msleep(50);
-	/* The commands issued so far, and the two of the put, are complete */
-	fake_smmu_consume(fake, fake_smmu_prod(fake) + 2);
-	fake_put_tag(tag, false);
-	for (i = 0; i < ARRAY_SIZE(more); i++) {
-		more[i] = fake_get_tag(other_dev, &s2s[i]->domain.domain);
-		KUNIT_EXPECT_PTR_NE(test, more[i], tag);
-		/* The unmap must still find its way along the list */
-		if (more[i] == tag)
-			more[i]->node.next = &s2->domain.s2_tags;
+	rcu_read_lock();
+	list_for_each_entry_rcu(tag, &reader->s2->domain.s2_tags, node) {
+		/* The test goes on now */
+		WRITE_ONCE(reader->tag, tag);
+		while (!READ_ONCE(reader->leave))
+			cpu_relax();
+		reader->vmid = tag->vmid;
 	}
-	used = !READ_ONCE(thread.done);
-	fake_thread_join(&thread);
-	for (i = 0; i < ARRAY_SIZE(more); i++)
-		fake_put_tag(more[i], false);
-	fake_smmu_drain(fake);
-	fake_expect_clean(test, fake, s2);
-	return used;
+	rcu_read_unlock();
+	return 0;
 }
 
 static void arm_smmu_s2_test_rcu(struct kunit *test)
 {
+	struct fake_smmu *fake, *other;
+	struct fake_dev *fdev, *other_dev;
+	struct arm_smmu_s2_tag *tag, *more[32];
+	struct fake_s2 *s2s[ARRAY_SIZE(more)];
+	struct fake_thread thread = {};
+	struct s2_reader reader = {};
 	unsigned int i;
+	u16 vmid;
 
 	if (num_online_cpus() < 2)
 		kunit_skip(test, "needs two CPUs");
 
-	for (i = 0; i < 20; i++)
-		if (check_s2_rcu(test))
-			return;
-	KUNIT_FAIL(test, "the tag was never put while it was used");
+	fake = fake_smmu_alloc(test, FAKE_QUEUE_SHIFT);
+	other = fake_smmu_alloc(test, FAKE_QUEUE_SHIFT);
+	fdev = fake_dev_alloc(test, fake, 1);
+	other_dev = fake_dev_alloc(test, other, 1);
+	reader.s2 = fake_s2_alloc(test, fake);
+	for (i = 0; i < ARRAY_SIZE(more); i++)
+		s2s[i] = fake_s2_alloc(test, other);
+	tag = fake_get_tag(fdev, &reader.s2->domain.domain);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, tag);
+	vmid = tag->vmid;
+	thread.arg = &reader;
+	fake_thread_init(test, &thread, s2_reader_thread, true);
+	fake_thread_go(&thread);
+	while (!READ_ONCE(reader.tag))
+		usleep_range(100, 200);
+	KUNIT_EXPECT_PTR_EQ(test, reader.tag, tag);
+
+	fake_put_tag(tag, false);
+	for (i = 0; i < ARRAY_SIZE(more); i++) {
+		more[i] = fake_get_tag(other_dev, &s2s[i]->domain.domain);
+		KUNIT_EXPECT_PTR_NE(test, more[i], tag);
+		/* The reader must still find its way along the list */
+		if (more[i] == tag)
+			more[i]->node.next = &reader.s2->domain.s2_tags;
+	}
+	WRITE_ONCE(reader.leave, true);
+	fake_thread_join(&thread);
+	KUNIT_EXPECT_EQ(test, reader.vmid, vmid);
+
+	for (i = 0; i < ARRAY_SIZE(more); i++)
+		fake_put_tag(more[i], false);
+	fake_smmu_drain(fake);
+	fake_expect_clean(test, fake, reader.s2);
 }
 
 static struct kunit_case s2_test_cases[] = {

@@ -82,11 +82,15 @@ static void fake_hw_attack(struct fake_cmdqv_hw *hw)
 static u64 fake_hw_read(struct fake_cmdqv_hw *hw, u32 offset)
 {
 	struct fake_cmdqv_queue *q;
-	unsigned int reg;
+	unsigned int v, reg;
 	bool page1;
 	u64 val = 0;
 
-	if (offset < HW_CONF_SIZE) {
+	if (offset == HW_VI_ERR_MAP) {
+		for (v = 0; v < HW_VINTFS; v++)
+			if (hw->conf[HW_ERR_MAP(v) / 4])
+				val |= BIT(v);
+	} else if (offset < HW_CONF_SIZE) {
 		val = hw->conf[offset / 4];
 	} else {
 		q = fake_hw_decode(hw, offset, &page1, &reg);
@@ -104,6 +108,13 @@ static void fake_hw_conf_write(struct fake_cmdqv_hw *hw, u32 offset, u32 val)
 	unsigned int v = (offset - HW_VINTF_CONFIG(0)) / 0x100;
 	u32 old = hw->conf[offset / 4];
 
+	/* The interrupts of VINTF0 are never masked */
+	if (offset == HW_VI_INT_MASK || offset == HW_VI_INT_MASK + 4) {
+		if (offset == HW_VI_INT_MASK && val & 1)
+			hw->not_for_vms++;
+		hw->conf[offset / 4] = val;
+		return;
+	}
 	/* VINTF0, its queues, and all that is common */
 	if (offset < HW_ALLOC(HW_LVCMDQS) ||
 	    (offset >= HW_ALLOC(HW_QUEUES) && offset < HW_VINTF_CONFIG(1))) {
@@ -190,6 +201,12 @@ static int fake_hw_alloc_mmap(struct iommufd_viommu *viommu, phys_addr_t base,
 	return iommufd_viommu_alloc_mmap(viommu, base, length, offset);
 }
 
+/* The test ends the periods */
+static void fake_hw_begin_period(struct tegra241_vintf_pool *pool)
+{
+	to_fake_hw(pool)->in_period = true;
+}
+
 u32 fake_hw_get(struct fake_cmdqv_hw *hw, u32 offset)
 {
 	unsigned int hostile = hw->hostile;
@@ -269,6 +286,8 @@ struct fake_cmdqv_hw *fake_hw_alloc(struct kunit *test)
 	kunit_activate_static_stub(test, tegra241_vintf_writeq, fake_hw_writeq);
 	kunit_activate_static_stub(test, tegra241_vintf_alloc_mmap,
 				   fake_hw_alloc_mmap);
+	kunit_activate_static_stub(test, tegra241_vintf_begin_period,
+				   fake_hw_begin_period);
 
 	hw->fake = fake_smmu_alloc(test, FAKE_QUEUE_SHIFT);
 	hw->fake->smmu.options |= ARM_SMMU_OPT_TEGRA241_CMDQV;
@@ -292,6 +311,179 @@ struct fake_cmdqv_hw *fake_hw_alloc(struct kunit *test)
 	fake_hw_reset(hw, HW_PARAM_VALUE, HW_SIZE);
 	fake_hw_drain(hw);
 	return hw;
+}
+
+KUNIT_DEFINE_ACTION_WRAPPER(fake_free_page, free_page, unsigned long);
+KUNIT_DEFINE_ACTION_WRAPPER(fake_xa_destroy, xa_destroy, struct xarray *);
+KUNIT_DEFINE_ACTION_WRAPPER(fake_ida_destroy, ida_destroy, struct ida *);
+
+struct fake_cmdqv_hw *fake_vintf_hw(struct kunit *test)
+{
+	struct fake_cmdqv_hw *hw = fake_hw_alloc(test);
+	struct ida *vmids = &hw->fake->smmu.vmid_map;
+	unsigned int i;
+
+	for (i = 1; i < FIRST_VMID; i++)
+		KUNIT_ASSERT_EQ(test, i,
+				ida_alloc_range(vmids, 1, 10, GFP_KERNEL));
+	KUNIT_ASSERT_EQ(test, 0,
+			kunit_add_action_or_reset(test, fake_ida_destroy,
+						  vmids));
+	return hw;
+}
+
+/* IOMMU_VIOMMU_ALLOC in a context, which nothing looks into */
+int fake_vintf_init(struct kunit *test, struct fake_cmdqv_hw *hw,
+		    struct fake_vintf *vintf, unsigned long ictx,
+		    const struct iommu_user_data *data)
+{
+	size_t size = arm_smmu_get_viommu_size(hw->fdev->dev, 2);
+	struct iommufd_viommu *core;
+
+	if (!size)
+		return -EOPNOTSUPP;
+	vintf->hw = hw;
+	core = kunit_kzalloc(test, size, GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, core);
+	xa_init(&core->vdevs);
+	KUNIT_ASSERT_EQ(test, 0,
+			kunit_add_action_or_reset(test, fake_xa_destroy,
+						  &core->vdevs));
+	INIT_LIST_HEAD(&core->veventqs);
+	spin_lock_init(&core->veventqs_lock);
+	core->iommu_dev = &hw->fake->smmu.iommu;
+	core->ictx = (struct iommufd_ctx *)ictx;
+	core->type = 2;
+	vintf->core = core;
+	vintf->vcmdqv = to_vcmdqv(core);
+	return arm_vsmmu_init(core, &hw->s2->domain.domain, data);
+}
+
+int fake_vintf_add(struct kunit *test, struct fake_cmdqv_hw *hw,
+		   struct fake_vintf *vintf, unsigned long ictx)
+{
+	const struct iommu_user_data data = {
+		.type = 2,
+		.uptr = hw->user,
+		.len = 16,
+	};
+
+	if (!vintf->page) {
+		vintf->page = get_zeroed_page(GFP_KERNEL);
+		KUNIT_ASSERT_NE(test, vintf->page, 0);
+		KUNIT_ASSERT_EQ(test, 0,
+				kunit_add_action_or_reset(test, fake_free_page,
+							  (void *)vintf->page));
+	}
+	return fake_vintf_init(test, hw, vintf, ictx, &data);
+}
+
+struct fake_vintf *fake_vintf_alloc(struct kunit *test,
+				    struct fake_cmdqv_hw *hw,
+				    unsigned long ictx)
+{
+	struct fake_vintf *vintf =
+		kunit_kzalloc(test, sizeof(*vintf), GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, vintf);
+	KUNIT_ASSERT_EQ(test, 0, fake_vintf_add(test, hw, vintf, ictx));
+	return vintf;
+}
+
+void fake_vintf_free(struct fake_vintf *vintf)
+{
+	vintf->core->ops->destroy(vintf->core);
+}
+
+int fake_lvcmdq_add_at(struct fake_vintf *vintf, unsigned int i, u32 index,
+		       size_t length, phys_addr_t base)
+{
+	struct iommufd_hw_queue *hw_queue = &vintf->hw_queue[i];
+
+	memset(hw_queue, 0, sizeof(*hw_queue));
+	refcount_set(&hw_queue->obj.users, 1);
+	hw_queue->viommu = vintf->core;
+	hw_queue->length = length;
+	return vintf->core->ops->hw_queue_init_phys(hw_queue, index, base);
+}
+
+/* A queue of 8 commands */
+int fake_lvcmdq_add(struct fake_vintf *vintf, u32 index)
+{
+	return fake_lvcmdq_add_at(vintf, index, index, 128,
+				  virt_to_phys((void *)vintf->page) +
+					  128 * index);
+}
+
+void fake_lvcmdq_del(struct fake_vintf *vintf, unsigned int i)
+{
+	vintf->hw_queue[i].destroy(&vintf->hw_queue[i]);
+}
+
+/* The hardware stops a queue at an error */
+u64 fake_hw_raise(struct fake_cmdqv_hw *hw, unsigned int v, unsigned int l)
+{
+	hw->queues[v * HW_LVCMDQS + l].page0[HW_GERROR / 4] ^= 1;
+	hw->conf[HW_ERR_MAP(v) / 4] |= BIT(l);
+	return BIT_ULL(v);
+}
+
+void fake_hw_ack(struct fake_cmdqv_hw *hw, unsigned int v, unsigned int l)
+{
+	fake_hw_guest(hw, v, l, HW_GERRORN,
+		      hw->queues[v * HW_LVCMDQS + l].page0[HW_GERROR / 4]);
+	hw->conf[HW_ERR_MAP(v) / 4] &= ~BIT(l);
+}
+
+void fake_expect_err_map(struct kunit *test, struct iommufd_veventq *veventq,
+			 u64 map, int line)
+{
+	struct fake_event *got = veventq->ring;
+
+	KUNIT_EXPECT_EQ_MSG(test, veventq->num, 1, "line %d", line);
+	KUNIT_EXPECT_EQ_MSG(test, le64_to_cpu(got->evt[0]), map, "line %d",
+			    line);
+	KUNIT_EXPECT_EQ_MSG(test, le64_to_cpu(got->evt[1]), 0, "line %d", line);
+	veventq->num = 0;
+	veventq->first = 0;
+}
+
+struct iommufd_veventq *fake_vintf_veventq(struct kunit *test,
+					   struct fake_vintf *vintf)
+{
+	struct arm_vsmmu *vsmmu = &vintf->vcmdqv->vsmmu;
+	struct iommufd_veventq *veventq = fake_veventq_add(test, vsmmu);
+
+	veventq->type = IOMMU_VEVENTQ_TYPE_TEGRA241_CMDQV;
+	veventq->data_size = 16;
+	return veventq;
+}
+
+/* The values at reset, with ALLOC clear for VMs, and errors acknowledged */
+void fake_expect_reset(struct kunit *test, struct fake_cmdqv_hw *hw,
+		       unsigned int v)
+{
+	unsigned int l, s, q;
+
+	KUNIT_EXPECT_EQ(test, fake_hw_get(hw, HW_VINTF_CONFIG(v)), 0);
+	KUNIT_EXPECT_EQ(test, fake_hw_get(hw, HW_VINTF_STATUS(v)), 0);
+	for (s = 0; s < 16; s++) {
+		KUNIT_EXPECT_EQ(test, fake_hw_get(hw, HW_SID_MATCH(v, s)), 0);
+		KUNIT_EXPECT_EQ(test, fake_hw_get(hw, HW_SID_REPLACE(v, s)), 0);
+	}
+	for (l = 0; l < HW_LVCMDQS; l++) {
+		q = v * HW_LVCMDQS + l;
+		KUNIT_EXPECT_EQ(test, fake_hw_get(hw, HW_ALLOC(q)),
+				l << 1 | v << 15);
+		KUNIT_EXPECT_EQ(test, hw->queues[q].page0[HW_CONS / 4], 0);
+		KUNIT_EXPECT_EQ(test, hw->queues[q].page0[HW_PROD / 4], 0);
+		KUNIT_EXPECT_EQ(test, hw->queues[q].page0[HW_CONFIG / 4], 0);
+		KUNIT_EXPECT_EQ(test, hw->queues[q].page0[HW_STATUS / 4], 0);
+		KUNIT_EXPECT_EQ(test, hw->queues[q].page0[HW_GERROR / 4],
+				hw->queues[q].page0[HW_GERRORN / 4]);
+		KUNIT_EXPECT_EQ(test, hw->queues[q].base, 0);
+		KUNIT_EXPECT_EQ(test, hw->queues[q].dram, 0);
+	}
 }
 
 MODULE_IMPORT_NS(IOMMUFD);

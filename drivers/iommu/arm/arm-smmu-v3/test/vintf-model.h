@@ -17,6 +17,8 @@
 
 /* Offsets, from the description of the hardware */
 #define HW_PARAM		0x4
+#define HW_VI_ERR_MAP 0x14
+#define HW_VI_INT_MASK 0x1c
 #define HW_ALLOC(_q)		(0x200 + 4 * (_q))
 #define HW_VINTF_CONFIG(_v)	(0x1000 + 0x100 * (_v))
 #define HW_VINTF_STATUS(_v)	(0x1004 + 0x100 * (_v))
@@ -46,6 +48,9 @@
 #define HW_LOG			512
 /* VER 1, 8 queues, 4 VINTFs, 16 StreamIDs in each */
 #define HW_PARAM_VALUE		(1 | 3 << 4 | 2 << 8 | 4 << 12)
+
+/* VMIDs below are in use, so it shows in registers and commands */
+#define FIRST_VMID 4
 
 struct fake_cmdqv_queue {
 	u32 page0[6];
@@ -78,6 +83,8 @@ struct fake_cmdqv_hw {
 	u32 wired_1;
 	/* CMDQ_ALLOC has no effect */
 	bool no_alloc;
+	/* Interrupts are being counted */
+	bool in_period;
 	/* The last region for mmap() */
 	phys_addr_t mmap_base;
 	size_t mmap_length;
@@ -86,6 +93,15 @@ struct fake_cmdqv_hw {
 	unsigned int base_while_enabled;
 	unsigned int vmid_while_enabled;
 	unsigned int not_for_vms;
+};
+
+/* A VM that has a VINTF, and memory for its queues */
+struct fake_vintf {
+	struct fake_cmdqv_hw *hw;
+	struct arm_vcmdqv *vcmdqv;
+	struct iommufd_viommu *core;
+	struct iommufd_hw_queue hw_queue[3];
+	unsigned long page;
 };
 
 struct fake_cmdqv_hw *fake_hw_alloc(struct kunit *test);
@@ -97,6 +113,28 @@ u32 fake_hw_get(struct fake_cmdqv_hw *hw, u32 offset);
 void fake_hw_expect(struct fake_cmdqv_hw *hw, u32 offset, u64 val, int line);
 void fake_hw_expect_none(struct fake_cmdqv_hw *hw, int line);
 void fake_hw_drain(struct fake_cmdqv_hw *hw);
+u64 fake_hw_raise(struct fake_cmdqv_hw *hw, unsigned int v, unsigned int l);
+void fake_hw_ack(struct fake_cmdqv_hw *hw, unsigned int v, unsigned int l);
+struct fake_cmdqv_hw *fake_vintf_hw(struct kunit *test);
+int fake_vintf_init(struct kunit *test, struct fake_cmdqv_hw *hw,
+		    struct fake_vintf *vintf, unsigned long ictx,
+		    const struct iommu_user_data *data);
+int fake_vintf_add(struct kunit *test, struct fake_cmdqv_hw *hw,
+		   struct fake_vintf *vintf, unsigned long ictx);
+struct fake_vintf *fake_vintf_alloc(struct kunit *test,
+				    struct fake_cmdqv_hw *hw,
+				    unsigned long ictx);
+void fake_vintf_free(struct fake_vintf *vintf);
+int fake_lvcmdq_add_at(struct fake_vintf *vintf, unsigned int i, u32 index,
+		       size_t length, phys_addr_t base);
+int fake_lvcmdq_add(struct fake_vintf *vintf, u32 index);
+void fake_lvcmdq_del(struct fake_vintf *vintf, unsigned int i);
+struct iommufd_veventq *fake_vintf_veventq(struct kunit *test,
+					   struct fake_vintf *vintf);
+void fake_expect_reset(struct kunit *test, struct fake_cmdqv_hw *hw,
+		       unsigned int v);
+void fake_expect_err_map(struct kunit *test, struct iommufd_veventq *veventq,
+			 u64 map, int line);
 #define hw_expect(_hw, _offset, _val) \
 	fake_hw_expect(_hw, _offset, _val, __LINE__)
 #define hw_expect_none(_hw)	fake_hw_expect_none(_hw, __LINE__)

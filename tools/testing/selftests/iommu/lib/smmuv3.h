@@ -25,6 +25,8 @@
 #define IDR0_HTTU(idr0)		(((idr0) >> 6) & 0x3)
 #define IDR0_ATS		BIT(10)
 #define IDR0_ASID16		BIT(12)
+/* Each fault stalls, whatever the CD and the STE say */
+#define IDR0_STALL_FORCE(idr0)	((((idr0) >> 24) & 0x3) == 2)
 #define IDR1_SSIDSIZE(idr1)	(((idr1) >> 6) & 0x1f)
 #define IDR1_EVENTQS(idr1)	(((idr1) >> 16) & 0x1f)
 #define IDR3_FWB		BIT(8)

@@ -87,6 +87,7 @@ void s1_map_msi_window(struct guest *g, __u64 ttb)
 #define CD0_AA64		BIT_ULL(41)
 #define CD0_HD			BIT_ULL(42)
 #define CD0_HA			BIT_ULL(43)
+#define CD0_S			BIT_ULL(44)
 #define CD0_R			BIT_ULL(45)
 #define CD0_A			BIT_ULL(46)
 #define CD0_ASET		BIT_ULL(47)
@@ -109,7 +110,8 @@ void cd_write(struct guest *g, const struct edu *dev, __u64 cd, __u64 ttb,
 	guest_write64(g, cd,
 		      CD0_T0SZ(64 - 48) | CD0_IR0_WBWA | CD0_OR0_WBWA |
 		      CD0_SH0_ISH | CD0_EPD1 | CD0_V | CD0_IPS(ips) |
-		      CD0_AA64 | CD0_R | CD0_A | CD0_ASET | CD0_ASID(asid));
+		      CD0_AA64 | CD0_R | CD0_A | CD0_ASET | CD0_ASID(asid) |
+		      (IDR0_STALL_FORCE(dev->info.idr[0]) ? CD0_S : 0));
 }
 
 void cd_set_httu(struct guest *g, __u64 cd)

@@ -5,6 +5,8 @@
 #
 #   name    the scenario
 #   atc     1: guests must have sent ATC_INVs, too
+#   vms     if set, the number of VMs, all at the same time: so many VINTFs must have
+#           executed TLBIs, each with a VMID of its own
 
 function result(good, text) {
 	printf "%s\t%s\tCMDQV\t%s\n", good ? "pass" : "fail", name, text
@@ -51,6 +53,17 @@ END {
 		       guest["SYNC"]))
 	for (i in vmids)
 		n++
+	if (vms) {
+		for (i in vmids) {
+			split(i, f, SUBSEP)
+			if (f[1] in vmid_of || f[2] in taken)
+				shared++
+			vmid_of[f[1]] = f[2]
+			taken[f[2]] = 1
+		}
+		result(n == vms && !shared,
+		       sprintf("%d VINTFs of VMs, each with a VMID of its own", n))
+	}
 	result(n && !strange,
 	       sprintf("with %d VMIDs of VINTFs, and nothing else (%d)", n, strange))
 }

@@ -17,12 +17,17 @@
  *                      @NAME@ in later actions stands for its address
  *   run=PROGRAM[,ARG]...
  *                      run a test program that reports (K)TAP
+ *   beside=PROGRAM[,ARG]...
+ *                      start a program that runs beside all later actions, and wait
+ *                      until it has written a line
+ *   crash              crash, and let the kernel /crash/Image do the later actions
  *   vmm=FILE[,FILE]... run the VMM with the arguments in the lines of FILE, in the
  *                      root file system, which has this one in /host. Several of
  *                      them run at the same time
  *   version=PROGRAM    report the version of PROGRAM in the root file system
- *   nvme=MIB[,N]       a test in init: write, read back and compare MIB MiB of
- *                      random data on the first namespace of the N-th (0) NVMe
+ *   nvme=MIB[,N[,TYPE]] a test in init: write, read back and compare MIB MiB of random
+ *                      data on the first namespace of the N-th (0) NVMe, whose IOMMU
+ *                      group has a TYPE that begins so (DMA), or "none"
  *   reads=N[,M]        read a page of the M-th (0) NVMe N times, bypassing the cache
  *   smmus=N            a test in init: the first N NVMe have N SMMUs
  *   edu[=N]            the N-th (0) edu device reads from an unmapped address;
@@ -36,6 +41,7 @@
  *   reboot=N           guest: reboot N times, and do all actions again
  *   unplug=ID, plug=ID guest: a test in init: the device with this id in the VMM,
  *                      the only NVMe, goes and comes
+ *   update             guest: a test in init: its VMM executes itself and goes on
  *   kmemleak           a test in init: the kernel has leaked no memory
  *   left               a test in init: without guests there are no more pinned pages,
  *                      workers and page tables than the first time that this was done
@@ -60,6 +66,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <linux/kexec.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -165,18 +172,81 @@ static char *expand(const char *arg)
 	return strdup(out);
 }
 
-static void do_run(char *args)
+/* The arguments of a program, separated by commas */
+static void split(char *args, char *argv[MAX_ARGS])
 {
-	char *argv[MAX_ARGS];
 	unsigned int n = 0;
 	char *arg;
 
 	while (n < MAX_ARGS - 1 && (arg = strsep(&args, ",")))
 		argv[n++] = expand(arg);
 	argv[n] = NULL;
+}
+
+static void do_run(char *args)
+{
+	char *argv[MAX_ARGS], **arg;
+
+	split(args, argv);
 	run_test(argv);
-	while (n--)
-		free(argv[n]);
+	for (arg = argv; *arg; arg++)
+		free(*arg);
+}
+
+static void do_beside(char *args)
+{
+	char *argv[MAX_ARGS], c = 0;
+	int in[2], out[2];
+	pid_t pid;
+
+	split(args, argv);
+	if (pipe(in) || pipe(out))
+		fail("no pipe: %m");
+	pid = fork();
+	if (!pid) {
+		dup2(in[0], STDIN_FILENO);
+		dup2(out[1], STDOUT_FILENO);
+		execv(argv[0], argv);
+		_exit(127);
+	}
+	if (pid < 0)
+		fail("no process: %m");
+	close(out[1]);
+	while (c != '\n') {
+		if (read(out[0], &c, 1) != 1)
+			fail("%s has ended", argv[0]);
+	}
+}
+
+/* The next kernel gets the parameters of this kernel, and the actions in @rest */
+static _Noreturn void do_crash(char **rest)
+{
+	static char cmdline[2048];
+	int kernel, initrd;
+	ssize_t len;
+	char *end;
+
+	len = read_file("/proc/cmdline", cmdline, sizeof(cmdline) - 1);
+	cmdline[len < 0 ? 0 : len] = 0;
+	end = strstr(cmdline, " -- ");
+	if (!end)
+		fail("no actions in the command line");
+	/* The later actions need no more room than all of them */
+	end[strlen(" --")] = 0;
+	for (; *rest; rest++) {
+		strcat(end, " ");
+		strcat(end, *rest);
+	}
+	kernel = open("/crash/Image", O_RDONLY | O_CLOEXEC);
+	initrd = open("/crash/initrd", O_RDONLY | O_CLOEXEC);
+	if (kernel < 0 || initrd < 0)
+		fail("no /crash/Image or /crash/initrd");
+	if (syscall(SYS_kexec_file_load, kernel, initrd, strlen(cmdline) + 1,
+		    cmdline, KEXEC_FILE_ON_CRASH))
+		fail("cannot load the kernel: %m");
+	report("note crash");
+	write_str("/proc/sysrq-trigger", "c");
+	fail("no crash");
 }
 
 /* The arguments of a VMM, from the lines of a file */
@@ -396,6 +466,8 @@ static void do_action(char *action)
 		do_vfio(arg);
 	else if (!strcmp(action, "run"))
 		do_run(arg);
+	else if (!strcmp(action, "beside"))
+		do_beside(arg);
 	else if (!strcmp(action, "vmm"))
 		do_vmm(arg);
 	else if (!strcmp(action, "version"))
@@ -420,6 +492,8 @@ static void do_action(char *action)
 		do_plug(arg, false);
 	else if (!strcmp(action, "plug"))
 		do_plug(arg, true);
+	else if (!strcmp(action, "update"))
+		do_update();
 	else if (!strcmp(action, "kmemleak"))
 		do_kmemleak();
 	else if (!strcmp(action, "left"))
@@ -458,6 +532,8 @@ int main(int argc, char **argv)
 		if (!strncmp(action, "repeat=", 7)) {
 			repeat_until = now_ms() + 1000LL * atoi(action + 7);
 			repeat_from = i + 1;
+		} else if (!strcmp(action, "crash")) {
+			do_crash(argv + i + 1);
 		} else if (!strcmp(action, "again")) {
 			if (now_ms() < repeat_until)
 				i = repeat_from - 1;

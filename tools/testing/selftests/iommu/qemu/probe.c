@@ -141,9 +141,11 @@ static void *map_pages(size_t size)
 void do_nvme(char *args)
 {
 	const char *size = strsep(&args, ",");
+	const char *number = strsep(&args, ",");
 	const size_t chunk = 1 << 20;
 	unsigned long mib = strtoul(size, NULL, 0), i;
-	unsigned int nth = args ? atoi(args) : 0;
+	unsigned int nth = number ? atoi(number) : 0;
+	const char *want_type = args ? args : "DMA";
 	unsigned long long before = 0, after;
 	char path[512], text[64], node[32], queue[32], smmu[SMMU_LEN];
 	uint8_t *data = NULL, *back = NULL;
@@ -169,8 +171,8 @@ void do_nvme(char *args)
 	report("device nvme %s vsid 0x%x smmu %s", bdf, requester_id(bdf), smmu);
 
 	group_type(bdf, text, sizeof(text));
-	tap("%sok 1 - %s: IOMMU group of type %s", strncmp(text, "DMA", 3) ?
-	    "not " : "", bdf, text);
+	tap("%sok 1 - %s: IOMMU group of type %s",
+	    strncmp(text, want_type, strlen(want_type)) ? "not " : "", bdf, text);
 	report("group %s", text);
 
 	/* A file for each vector contains its kind */
@@ -382,6 +384,17 @@ void do_plug(const char *id, bool plug)
 	tap("%sok 2 - %s is %s%s%s", rc ? "not " : "", node,
 	    plug ? "there" : "gone", rc ? ": " : "", rc ? strerror(-rc) : "");
 	report("exit %s status %d", what, !done || rc);
+}
+
+void do_update(void)
+{
+	bool updated;
+
+	report("run update");
+	tap("1..1");
+	updated = ask("update") == 'y';
+	tap("%sok 1 - the VMM has executed itself", updated ? "" : "not ");
+	report("exit update status %d", !updated);
 }
 
 void do_smmus(const char *arg)

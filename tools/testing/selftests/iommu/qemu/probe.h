@@ -26,6 +26,7 @@ void do_idle(const char *arg);
 _Noreturn void do_kill(void);
 void do_reboot(const char *arg);
 void do_plug(const char *id, bool plug);
+void do_update(void);
 void do_kmemleak(void);
 
 #endif

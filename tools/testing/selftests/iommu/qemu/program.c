@@ -291,7 +291,8 @@ static bool asks(const char *line, char word[16], char arg[32])
 
 	*arg = 0;
 	n = sscanf(line, "@%*15s %15s %31s", word, arg);
-	return n == 1 ? !strcmp(word, "hold") || !strcmp(word, "kill") :
+	return n == 1 ? !strcmp(word, "hold") || !strcmp(word, "kill") ||
+			!strcmp(word, "update") :
 	       n == 2 && (!strcmp(word, "reboot") || !strcmp(word, "unplug") ||
 			  !strcmp(word, "plug"));
 }
@@ -323,6 +324,9 @@ static void answer(struct group *g, struct program *p, const char *word,
 		p->reboots++;
 	} else if (!strcmp(word, "unplug")) {
 		write_all(p->answer, qmp_unplug(path, arg) ? "n\n" : "y\n", 2);
+	} else if (!strcmp(word, "update")) {
+		write_all(p->answer, qmp_update(path, p->argv) ? "n\n" : "y\n",
+			  2);
 	} else {
 		write_all(p->answer,
 			  qmp_plug(device_of(p, arg)) ? "n\n" : "y\n", 2);

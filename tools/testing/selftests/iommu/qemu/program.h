@@ -12,6 +12,7 @@
  *	unplug ID	request that the guest gives up the device of the VMM that
  *			has this id
  *	plug ID		wait until it is gone, and plug it in again
+ *	update		let the VMM execute itself and keep the guest (QEMU's cpr-exec)
  *
  * Except to "kill", the answer is a line on the VMM's input.
  */
@@ -52,5 +53,10 @@ void qmp_stop(void);
  */
 int qmp_unplug(const char *path, const char *id);
 int qmp_plug(const char *device);
+/*
+ * Let the VMM with the arguments @argv execute itself, and go on with the guest. Return:
+ * 0 or a negative errno, after a report
+ */
+int qmp_update(const char *path, char **argv);
 
 #endif

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Unplug and plug devices of a VMM by its QMP, see program.h */
+/* Unplug and plug devices of a VMM by its QMP, and update it, see program.h */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -15,10 +15,15 @@
 
 #define SECONDS		60
 
+/* The state of a VMM that executes itself */
+#define STATE		"/tmp/update.state"
+
 /* The host has no sockets, so these are FIFOs. For a single VMM at a time */
 static int qmp_in = -1, qmp_out = -1;
 static char buf[16384];
 static size_t buf_len;
+/* The last message */
+static char last[400];
 
 /*
  * Wait for a message that contains @text. An error of QMP ends this, too. No event
@@ -38,6 +43,7 @@ static int qmp_wait(const char *text)
 			bool found, bad;
 
 			*eol = 0;
+			snprintf(last, sizeof(last), "%.399s", buf);
 			found = strstr(buf, text);
 			bad = !strncmp(buf, "{\"error\"", 8);
 			if (bad)
@@ -91,10 +97,16 @@ void qmp_stop(void)
 	qmp_out = -1;
 }
 
+static int qmp_greeted(void)
+{
+	int rc = qmp_wait("\"QMP\"");
+
+	return rc ? rc : qmp_cmd("{\"execute\":\"qmp_capabilities\"}\n");
+}
+
 static int qmp_open(const char *path)
 {
 	char name[64];
-	int rc;
 
 	if (qmp_out >= 0)
 		return 0;
@@ -105,11 +117,11 @@ static int qmp_open(const char *path)
 	if (qmp_in < 0)
 		return -errno;
 	snprintf(name, sizeof(name), "%s.out", path);
-	qmp_out = open(name, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	/* Not at its end when the VMM executes itself */
+	qmp_out = open(name, O_RDWR | O_NONBLOCK | O_CLOEXEC);
 	if (qmp_out < 0)
 		return -errno;
-	rc = qmp_wait("\"QMP\"");
-	return rc ? rc : qmp_cmd("{\"execute\":\"qmp_capabilities\"}\n");
+	return qmp_greeted();
 }
 
 static int done(const char *what, int rc)
@@ -153,4 +165,34 @@ int qmp_plug(const char *device)
 		len += snprintf(cmd + len, sizeof(cmd) - len, "}}\n");
 	free(copy);
 	return done("plug", len >= sizeof(cmd) ? -E2BIG : qmp_cmd(cmd));
+}
+
+int qmp_update(const char *path, char **argv)
+{
+	static const char parameters[] =
+		"{\"execute\":\"migrate-set-parameters\",\"arguments\":{\"mode\":\"cpr-exec\",";
+	static const char migrate[] =
+		"{\"execute\":\"migrate\",\"arguments\":{\"uri\":\"file:" STATE "\"}}\n";
+	char cmd[8192];
+	size_t len;
+	int rc;
+
+	len = snprintf(cmd, sizeof(cmd), "%s\"cpr-exec-command\":[", parameters);
+	for (; *argv && len < sizeof(cmd); argv++)
+		len += snprintf(cmd + len, sizeof(cmd) - len, "\"%s\",", *argv);
+	if (len < sizeof(cmd))
+		len += snprintf(cmd + len, sizeof(cmd) - len,
+				"\"-incoming\",\"file:" STATE "\"]}}\n");
+	if (len >= sizeof(cmd))
+		return done("update", -E2BIG);
+	rc = qmp_open(path) ?: qmp_cmd(cmd) ?: qmp_cmd(migrate);
+	if (rc)
+		return done("update", rc);
+	/* The new VMM greets. The old VMM, which has failed, knows why */
+	rc = qmp_greeted();
+	if (rc) {
+		qmp_cmd("{\"execute\":\"query-migrate\"}\n");
+		report("note QMP: %s", last);
+	}
+	return done("update", rc);
 }

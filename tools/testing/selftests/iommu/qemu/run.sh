@@ -151,6 +151,22 @@ show() {
 	done
 }
 
+# no_intx_cpio DIR: a table for the initrd, by which the interrupt pins of a device behind
+# the port at slot 12 of the root bus have no route. 1023 is not an interrupt of a GIC.
+#
+#	Scope (\_SB.PCI0.S90) {
+#		Name (_PRT, Package () { Package () { 0xffff, 0, 0, 1023 } })
+#	}
+no_intx_cpio() {
+	mkdir -p "$1/tables/kernel/firmware/acpi"
+	{
+		printf 'SSDT\x48\0\0\0\x02\x4aLAB   NOINTX  \x01\0\0\0LAB \x01\0\0\0'
+		printf '\x10\x23\x5c\x2f\x03_SB_PCI0S90_'
+		printf '\x08_PRT\x12\x0d\x01\x12\x0a\x04\x0b\xff\xff\0\0\x0b\xff\x03'
+	} >"$1/tables/kernel/firmware/acpi/no-intx.aml"
+	(cd "$1/tables" && find kernel | cpio -o -H newc --quiet)
+}
+
 # The override for this machine. The table depends only on the devices, so it is
 # read once for each set of devices.
 iort_override() {
@@ -206,6 +222,18 @@ guest_iort_override() {
 	vmm_end
 }
 
+# The kernel and the initrd for the action crash, which are those of the machine
+crash_cpio() {
+	local dir=$OUT/vmm
+
+	rm -rf "$dir"
+	mkdir -p "$dir/crash"
+	cp "$KERNEL" "$dir/crash/Image"
+	cat $override "$INITRD" $extra >"$dir/crash/initrd"
+	(cd "$dir" && find crash | cpio -o -H newc --quiet) >"$OUT/vmm.cpio"
+	extra+=" $OUT/vmm.cpio"
+}
+
 scenario() {
 	local name=$1 title=${label:+$label }$1 dir=$OUT/$1 rc=0 started=$SECONDS
 	local QEMU=$QEMU
@@ -214,10 +242,10 @@ scenario() {
 	machine=() firmware=(-bios "$FIRMWARE") trace=() console=ttyAMA0
 	judge=judge_$name
 	canwbs=1 httu= limit=120 with_root= with_tests=1 args= extra= kunit= skip= icount=
-	disks=() guest_table=
+	disks=() guest_table= no_intx= with_crash=
 	kargs="panic=-1 iommu.strict=1"
 	"scenario_$name"
-	kargs="console=$console $kargs"
+	kargs="console=$console $kargs${KARGS:+ $KARGS}"
 
 	rm -rf "$dir"
 	mkdir -p "$dir"
@@ -242,7 +270,11 @@ scenario() {
 	fi
 	# Each archive is padded to more than the kernel requires
 	[ -z "$with_tests" ] || extra=$TESTS_CPIO
-	cat $override "$INITRD" $extra ${MODULES_CPIO-} >"$dir/initrd"
+	[ -z "$with_crash" ] || crash_cpio
+	{
+		[ -z "$no_intx" ] || no_intx_cpio "$dir"
+		cat $override "$INITRD" $extra ${MODULES_CPIO-}
+	} >"$dir/initrd"
 
 	[ -z "$debug" ] || args+=" kmemleak"
 	vm "$dir" $((limit * slow)) \

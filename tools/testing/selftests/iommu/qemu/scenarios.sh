@@ -2,15 +2,16 @@
 #
 # The machines and the scenarios of run.sh. The following are the tests, in this
 # order. Limits are multiplied by $slow.
-test_scenarios="kunit iommufd nesting group cdev p2p vcmdq two_smmus no_canwbs"
-test_scenarios+=" guest guest_vcmdq guest_vcmdq_two guest_vcmdq_life guest_two"
+test_scenarios="kunit iommufd nesting group cdev p2p vcmdq no_cpu_fwb two_smmus no_canwbs"
+test_scenarios+=" guest guest_update guest_vcmdq guest_vcmdq_two guest_vcmdq_life guest_two"
 # The tests that need the emulator with the models of emulator/,
 # and with ALL=1 also "strict", which takes minutes
 model_scenarios="${ALL:+strict }small_smmu overflow mmu700_r0p0 mmu700_r1p0 mmu700_r1p1"
-model_scenarios+=" fwb ats ssid stall httu guest_ssid cmdqv guest_cmdqv guest_cmdqv_life"
+model_scenarios+=" fwb ats ssid stall stall_force httu guest_ssid cmdqv guest_cmdqv"
+model_scenarios+=" guest_cmdqv_life guest_cmdqv_two crash"
 # On a debug kernel, these repeat most of the previous tests: only with ALL=1
-long_scenarios="no_canwbs guest guest_vcmdq guest_vcmdq_two guest_vcmdq_life guest_two"
-long_scenarios+=" guest_cmdqv guest_cmdqv_life"
+long_scenarios="no_canwbs guest guest_update guest_vcmdq guest_vcmdq_two guest_vcmdq_life"
+long_scenarios+=" guest_two guest_cmdqv guest_cmdqv_life guest_cmdqv_two"
 
 # An SMMU for all devices. Each edu is alone behind a root port, so that it has an
 # IOMMU group of its own and can be reset through the port.
@@ -61,14 +62,18 @@ machine_group() {
 	kargs+=" pci=config_acs=0000000@0000:00:11.0"
 }
 
-# With a device that has ATS and an FLR, and another that has VFs
+# With a device that has ATS and an FLR, another that has VFs, and an edu with an interrupt
+# pin that has no route
 machine_cdev() {
 	machine_one
 	machine+=(-device pcie-root-port,id=rp3,chassis=4
 		-object rng-builtin,id=rng
 		-device virtio-rng-pci,bus=rp3,rng=rng,ats=on,disable-legacy=on,iommu_platform=on
 		-device pcie-root-port,id=rp4,chassis=5
-		-device igb,bus=rp4)
+		-device igb,bus=rp4
+		-device pcie-root-port,id=rp5,chassis=6,addr=12.0
+		-device edu,bus=rp5,dma_mask=0xffffffffffff)
+	no_intx=1
 }
 
 # machine_models PROPERTY...: the SMMU of the models, with these properties. Its
@@ -138,10 +143,11 @@ scenario_boot() {
 	p2p)	machine_p2p ;;
 	two)	machine_two ;;
 	dt)	machine_dt; canwbs=0 ;;
-	*)	die "MACHINE is one, group, cdev, p2p, two or dt" ;;
+	cmdqv)	use_models || return 0
+		machine_cmdqv 2 ;;
+	*)	die "MACHINE is one, group, cdev, p2p, two, dt or cmdqv" ;;
 	esac
 	limit=${LIMIT:-120}
-	kargs+=" ${KARGS-}"
 	args=${PLAN-}
 }
 
@@ -160,7 +166,7 @@ iommufd_repeats="two_mock_domain mock_domain_limit one_domain two_domains_hugepa
 iommufd_waits="unbind_while_device_in_use_long"
 
 scenario_iommufd() {
-	local repeats= waits=
+	local repeats= waits= killed=
 
 	about="iommufd against its mock driver"
 	machine_one
@@ -168,6 +174,8 @@ scenario_iommufd() {
 	kargs+=" hugepages=160"
 	if [ -n "$brief" ]; then
 		repeats=$(printf ',-V,%s' $iommufd_repeats)
+		# Each message about it takes long
+		killed=,-T,killed
 		about+=", without repeats"
 	fi
 	if [ -n "$label" ] && [ -z "${ALL:-}" ]; then
@@ -177,11 +185,13 @@ scenario_iommufd() {
 	args+=" run=/tests/iommufd$repeats"
 	args+=" run=/tests/iommufd_fail_nth run=/tests/iommufd_viommu"
 	args+=" run=/tests/iommufd_invalidate run=/tests/iommufd_attach"
+	args+=" run=/tests/iommufd_dirty"
 	args+=" run=/tests/iommufd_unbind$waits run=/tests/iommufd_veventq"
 	args+=" run=/tests/iommufd_veventq_wait run=/tests/iommufd_iopf"
 	args+=" run=/tests/iommufd_stress run=/tests/iommufd_hw_queue"
 	args+=" run=/tests/iommufd_mmap run=/tests/iommufd_map_file"
 	args+=" run=/tests/iommufd_map_file_pins run=/tests/iommufd_change_process"
+	args+=" run=/tests/iommufd_cgroup$killed"
 	args+=" run=/tests/iommufd_dmabuf run=/tests/iommufd_pasid"
 	args+=" run=/tests/iommufd_pasid_fault run=/tests/iommufd_uapi"
 	args+=" run=/tests/iommufd_fuzz"
@@ -194,12 +204,13 @@ scenario_bench() {
 	icount="-smp 1 -icount shift=0,sleep=off"
 	machine_one
 	limit=300
+	kargs+=" hugepages=1"
 	args="timeout=$((240 * slow)) run=/tests/smmuv3_bench"
 }
 
 # nesting_tests [LEFT_OUT]: the tests of a VMM and its guest
 nesting_tests() {
-	local test tests="host dma inval errors limits msi events concurrent two race"
+	local test tests="host plain dma inval errors limits msi events concurrent two race"
 
 	limit=300
 	args="timeout=$((240 * slow)) run=/tests/smmuv3_hostcheck"
@@ -214,6 +225,7 @@ scenario_nesting() {
 	machine_one
 	# They allocate thousands of objects
 	nesting_tests ${brief:+limits}
+	args+=" run=/tests/smmuv3_tags"
 	about+=${brief:+, without limits}
 }
 
@@ -282,7 +294,7 @@ scenario_ats() {
 	about="ATS of guests and of the host"
 	use_models || return 0
 	machine_features x-strict=1 x-idr0-set=0xc00
-	args="run=/tests/smmuv3_ats"
+	args="run=/tests/smmuv3_plain run=/tests/smmuv3_ats"
 }
 
 # IDR0.HTTU, and ATS
@@ -301,15 +313,30 @@ scenario_ssid() {
 	about="PASIDs of guests and of the host"
 	use_models || return 0
 	machine_features x-strict=1 x-idr0-set=0x80c00 x-idr1-set=0x400
+	# Without ACS in its port, the PASIDs of a device are not enabled
+	machine+=(-device pcie-root-port,id=rp10,chassis=10,addr=0x11
+		-device edu-pcie,bus=rp10,pasid-bits=16,dma_mask=0xffffffffffff)
+	kargs+=" pci=config_acs=0000000@0000:00:11.0"
 	args="run=/tests/smmuv3_ssid"
 }
 
-# Software decides on stalls (IDR0.STALL_MODEL)
+# Software decides on stalls (IDR0.STALL_MODEL). Mainline needs SVA for them, and SVA
+# an SMMU with the 48-bit addresses of a CPU (CPU=neoverse-n2)
 scenario_stall() {
 	about="page faults of guests by stalls"
 	use_models || return 0
-	machine_features x-strict=1 x-idr0-clear=0x3000000 x-idr1-set=0x400
+	machine_features x-strict=1 x-idr0-clear=0x3000000 x-idr1-set=0x400 \
+		x-idr5-clear=0x7 x-idr5-set=0x5
 	args="run=/tests/smmuv3_stall"
+}
+
+# The same where each fault stalls
+scenario_stall_force() {
+	about="an SMMU that forces stalls"
+	use_models || return 0
+	machine_features x-strict=1 x-idr0-clear=0x3000000 x-idr0-set=0x2000000 \
+		x-idr1-set=0x400 x-idr5-clear=0x7 x-idr5-set=0x5
+	args="run=/tests/smmuv3_plain run=/tests/smmuv3_dma run=/tests/smmuv3_stall"
 }
 
 # A Tegra241 CMDQV: VINTF0 for the host, and others for VMs, of which the emulator makes
@@ -320,9 +347,31 @@ scenario_cmdqv() {
 	machine_cmdqv 2
 	limit=300
 	args="timeout=$((120 * slow)) run=/tests/smmuv3_dma run=/tests/smmuv3_vintf"
+	args+=" run=/tests/smmuv3_fail_nth,-v,cmdqv"
 	# The part of these tests that is not about the software
 	args+=" run=/tests/smmuv3_vcmdq"
 	args+="$(printf ',-t,%s' hw_info queue_alloc invalidate error hostile)"
+}
+
+# The kernel crashes while a VM floods its queue in hardware. The next kernel finds the
+# registers as they were. Without CONFIG_HOTPLUG_CPU the machine must have a single CPU,
+# which some of the tests cannot use.
+scenario_crash() {
+	local SMP=1
+
+	about="a crash while a VM has a command queue in hardware"
+	use_models || return 0
+	machine_cmdqv 1
+	with_crash=1
+	kargs+=" crashkernel=768M"
+	limit=300
+	args="timeout=$((120 * slow)) beside=/tests/smmuv3_flood,0 crash canwbs=1"
+	args+=" run=/tests/smmuv3_vintf$(printf ',-t,%s' stale_without_tlbi second_queue \
+		illegal atc_inv reset_after_close isolated errors limits)"
+}
+
+judge_crash() {
+	judge_cmdqv "$1"
 }
 
 # The commands that the queues have executed, and refusals by judge_strict()
@@ -362,6 +411,7 @@ scenario_cdev() {
 	about="resets, VF tokens and interrupts of VFIO's devices"
 	machine_cdev
 	args="timeout=$((120 * slow)) run=/tests/vfio_cdev"
+	args+=" run=/tests/vfio_wait"
 }
 
 scenario_p2p() {
@@ -375,9 +425,19 @@ scenario_vcmdq() {
 	machine_one
 	limit=300
 	kargs+=" arm_smmu_v3.soft_cmdqv=1"
-	args="timeout=$((120 * slow)) run=/tests/smmuv3_doorbell run=/tests/smmuv3_vcmdq"
-	args+=" run=/tests/smmuv3_vcmdq_vmm"
+	args="timeout=$((120 * slow)) run=/tests/smmuv3_doorbell run=/tests/smmuv3_ring"
+	args+=" run=/tests/smmuv3_vcmdq run=/tests/smmuv3_vcmdq_vmm"
+	args+=" run=/tests/smmuv3_fail_nth"
 	args+=" vfio=edu,1234:11e8 run=/tests/smmuv3_example,@edu@,queue"
+}
+
+scenario_no_cpu_fwb() {
+	local CPU=neoverse-n1
+
+	about="CPUs without FEAT_S2FWB: nesting, but no command queues in software"
+	machine_one
+	kargs+=" arm_smmu_v3.soft_cmdqv=1"
+	args="run=/tests/smmuv3_vcmdq,-v,no_cpu_fwb,-f,no_cpu_fwb run=/tests/smmuv3_dma"
 }
 
 scenario_two_smmus() {
@@ -453,6 +513,40 @@ vmm_guest() {
 		END
 		printf '%s\n' "$@"
 	} >"$OUT/vmm/guest/$file"
+}
+
+# Another NVMe, for a second guest at the same time
+second_nvme() {
+	nvme_drive disk2
+	machine+=(-device pcie-root-port,id=rp7,chassis=7
+		-device nvme,bus=rp7,drive=disk2,serial=nesting2)
+}
+
+# Guests a and b, each with an NVMe and the devices in vmm, and the hostile guest bad.
+# They wait for each other: until both have booted, before the hostile guest begins, and
+# until its queue is full.
+vmm_pair() {
+	local guest port=2 do="hold nvme=4 hold hold reads=200 nvme=1 hold"
+
+	for guest in a b; do
+		[ $guest = a ] || port=3
+		vmm_guest $guest "tag=$guest $do" "${vmm[@]}" \
+			-device "vfio-pci,host=@nvme$guest@,bus=pa.0,iommufd=i0"
+	done
+	cp "${TESTS_CPIO%.cpio}/smmuv3_flood" "$OUT/vmm/guest"
+	printf '%s\n' /host/guest/smmuv3_flood 2 >"$OUT/vmm/guest/bad"
+}
+
+# vmm_lives NVME: a guest whose VMM is killed, and another with the same devices, which
+# reboots and loses its NVMe. This is not its first device: with a command queue, QEMU
+# refuses to unplug the first.
+vmm_lives() {
+	local nvme="vfio-pci,host=@$1@,id=hot,bus=pa.1,iommufd=i0"
+	local devices=(-device "vfio-pci,host=@edu@,bus=pa.0,iommufd=i0" -device "$nvme")
+
+	vmm_guest killed "tag=guest nvme=1 hold kill" "${vmm[@]}" "${devices[@]}"
+	vmm_guest life "tag=guest nvme=2 hold reboot=1 unplug=hot plug=hot nvme=2 hold" \
+		"${vmm[@]}" "${devices[@]}" -action reboot=reset -qmp pipe:/tmp/life.qmp
 }
 
 vmm_end() {
@@ -581,7 +675,6 @@ scenario_guest_cost() {
 	icount="-smp ${SMP:-4} -icount shift=0"
 	scenario_guest_vcmdq
 	about="exits and instructions for each read of a guest, with and without a queue"
-	kargs+=" ${KARGS-}"
 	trace=(-plugin "$INSNS,out=$OUT/guest_cost/insns.log")
 }
 
@@ -594,25 +687,13 @@ summary_guest_cost() {
 	awk -F'\t' '{ print "    " $4 }' "$1/results"
 }
 
-# The guests wait for each other: until both have booted, before the hostile guest
-# begins, and until its queue is full.
 scenario_guest_vcmdq_two() {
-	local vmm=(-object "iommufd,id=i0") guest port=2
-	local do="hold nvme=4 hold"
+	local vmm=(-object "iommufd,id=i0")
 
 	about="two guests and a hostile guest, each with a command queue in software"
-	do+=" hold reads=200 nvme=1 hold"
 	vcmdq_begin 1 || return 0
-	nvme_drive disk2
-	machine+=(-device pcie-root-port,id=rp3,chassis=4
-		-device nvme,bus=rp3,drive=disk2,serial=nesting2)
-	for guest in a b; do
-		[ $guest = a ] || port=3
-		vmm_guest $guest "tag=$guest $do" "${vmm[@]}" \
-			-device "vfio-pci,host=@nvme$guest@,bus=pa.0,iommufd=i0"
-	done
-	cp "${TESTS_CPIO%.cpio}/smmuv3_flood" "$OUT/vmm/guest"
-	printf '%s\n' /host/guest/smmuv3_flood 2 >"$OUT/vmm/guest/bad"
+	second_nvme
+	vmm_pair
 	vmm_end
 	limit=300
 	args+=" vfio=nvmea,1b36:0010,0 vfio=nvmeb,1b36:0010,1"
@@ -624,19 +705,15 @@ judge_guest_vcmdq_two() {
 		"$1/report.log"
 }
 
-# The first VMM is killed. The second has the same device, which is not its first:
-# with a command queue, QEMU refuses to unplug the first.
 scenario_guest_vcmdq_life() {
-	local vmm=(-object "iommufd,id=i0")
-	local nvme="vfio-pci,host=@nvme@,id=hot,bus=pa.1,iommufd=i0"
+	# The RAM is a memfd, and QEMU must not start without the queue
+	local vmm=(-object "iommufd,id=i0" -M memory-backend=ram
+		-object "memory-backend-memfd,id=ram,size=512M")
 
 	about="a VMM killed during IO; reboot, unplug and plug with a command queue"
 	vcmdq_begin 2 || return 0
-	vmm+=(-device "vfio-pci,host=@edu@,bus=pa.0,iommufd=i0" -device "$nvme")
-	vmm_guest killed "tag=guest nvme=1 hold kill" "${vmm[@]}"
-	vmm_guest life "tag=guest nvme=2 hold reboot=1 unplug=hot plug=hot nvme=2 hold" \
-		"${vmm[@]}" -action reboot=reset \
-		-qmp pipe:/tmp/life.qmp
+	vmm=("${vmm[@]/accel=on/accel=on,cmdqv=on}")
+	vmm_lives nvme
 	vmm_end
 	limit=300
 	args+=" vfio=edu,1234:11e8 vfio=nvme,1b36:0010 vmm=/guest/killed vmm=/guest/life"
@@ -644,6 +721,18 @@ scenario_guest_vcmdq_life() {
 
 judge_guest_vcmdq_life() {
 	awk -v name="$title" -v holds=4 -f "$here/queues.awk" "$1/report.log"
+}
+
+# Three VMs have a VINTF each, at the same time
+scenario_guest_cmdqv_two() {
+	on_cmdqv "two guests and a hostile guest, each with a command queue in hardware" \
+		guest_vcmdq_two
+	[ -n "$skip" ] || second_nvme
+}
+
+judge_guest_cmdqv_two() {
+	awk -v name="$title" -v vms=3 -f "$here/cmdqv.awk" "$1/errors.log"
+	judge_strict "$1"
 }
 
 scenario_guest_cmdqv_life() {
@@ -703,34 +792,19 @@ summary_guest_two() {
 # All that guests and their VMMs do, for a long time. The SMMU has 256 VMIDs and ASIDs, so
 # that a leak of them ends this.
 scenario_soak() {
-	local time=${SOAK:-600} vmm=(-object "iommufd,id=i0") guest port=2
-	local nvme="vfio-pci,host=@nvmea@,id=hot,bus=pa.1,iommufd=i0"
-	local do="hold nvme=4 hold"
+	local time=${SOAK:-600} vmm=(-object "iommufd,id=i0")
 
 	about="guests that do IO, reboot, are killed and lose their devices, for $time s"
 	use_models || return 0
-	do+=" hold reads=200 nvme=1 hold"
 	vmm_begin || return 0
 	machine_models x-strict=1 x-idr0-clear=0x41000
 	strict_log
-	nvme_drive disk2
-	machine+=(-device pcie-root-port,id=rp3,chassis=4
-		-device nvme,bus=rp3,drive=disk2,serial=nesting2)
+	second_nvme
 	kargs+=" arm_smmu_v3.soft_cmdqv=1"
 	vmm_bus pa 8 2
 	vmm+=(-device arm-smmuv3,primary-bus=pa,id=sa,accel=on)
-	for guest in a b; do
-		[ $guest = a ] || port=3
-		vmm_guest $guest "tag=$guest $do" "${vmm[@]}" \
-			-device "vfio-pci,host=@nvme$guest@,bus=pa.0,iommufd=i0"
-	done
-	port=2
-	cp "${TESTS_CPIO%.cpio}/smmuv3_flood" "$OUT/vmm/guest"
-	printf '%s\n' /host/guest/smmuv3_flood 2 >"$OUT/vmm/guest/bad"
-	vmm+=(-device "vfio-pci,host=@edu@,bus=pa.0,iommufd=i0" -device "$nvme")
-	vmm_guest killed "tag=guest nvme=1 hold kill" "${vmm[@]}"
-	vmm_guest life "tag=guest nvme=2 hold reboot=1 unplug=hot plug=hot nvme=2 hold" \
-		"${vmm[@]}" -action reboot=reset -qmp pipe:/tmp/life.qmp
+	vmm_pair
+	vmm_lives nvmea
 	vmm_end
 	extra+=" $TESTS_CPIO"
 	limit=$((time / slow + 600))
@@ -738,6 +812,35 @@ scenario_soak() {
 	args+=" vfio=nvmea,1b36:0010,0 vfio=nvmeb,1b36:0010,1 repeat=$time"
 	args+=" vmm=/guest/killed vmm=/guest/a,/guest/b,/guest/bad vmm=/guest/life"
 	args+=" run=/tests/smmuv3_race left again"
+}
+
+# A live update of a VMM (QEMU's cpr-exec): the new QEMU gets the guest's memory, its
+# device and the iommufd, and calls IOMMU_IOAS_CHANGE_PROCESS. The guest has no SMMU:
+# with one, QEMU refuses.
+scenario_guest_update() {
+	local io="nvme=4,0,none" vmm=(-object "iommufd,id=i0"
+		-object "memory-backend-memfd,id=ram,size=512M,share=on"
+		-machine "memory-backend=ram,aux-ram-share=on"
+		-device "pcie-root-port,id=pa.0,chassis=1"
+		-device "vfio-pci,host=@nvme@,bus=pa.0,iommufd=i0"
+		-qmp pipe:/tmp/args.qmp -trace iommufd_change_process)
+
+	about="QEMU is updated while its guest has a device"
+	vmm_begin || return 0
+	machine_one
+	vmm_guest args "tag=guest $io update $io update $io" "${vmm[@]}"
+	vmm_end
+	limit=200
+	args="timeout=$((150 * slow)) root=/dev/vda vfio=nvme,1b36:0010 vmm=/guest/args"
+}
+
+judge_guest_update() {
+	awk -v name="$title" -v updates=2 '
+		/^iommufd_change_process .*\(1\)$/ { n++ }
+		END {
+			printf "%s\t%s\tVMM\t", n == updates ? "pass" : "fail", name
+			printf "the pinned pages have changed their process %d times\n", n
+		}' "$1/report.log"
 }
 
 # The driver of a guest, which knows nothing of the host, programs ATS, a table of CDs

@@ -10,6 +10,8 @@ FNR == 1 { left = 0 }
 / fake-cmdqv: CMDQ error/ { next }
 # A device of smmuv3_ats does not answer on purpose. Its tests look for this message
 / CMDQ error .*: ATC invalidate timeout/ { next }
+# The scenario "crash"
+/sysrq triggered crash/ { next }
 
 /(BUG|WARNING|KASAN|KFENCE|UBSAN|Oops|ODEBUG|INFO: task .* blocked): / ||
 /WARNING: |BUG: |INFO: (task|trying to register|lockdep)|rcu: INFO:/ ||

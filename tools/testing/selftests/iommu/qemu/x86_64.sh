@@ -56,19 +56,26 @@ scenario_fuzz() {
 	kargs+=" loglevel=5 rcupdate.rcu_expedited=1 hugepages=8"
 }
 
-# For a kernel with KCSAN: the tests whose threads work against each other
-scenario_races() {
-	local test
+# For a kernel with KCSAN: the tests whose threads work against each other. Each has a
+# machine of its own: a report then has a test, and none takes the time of another.
+race_tests="stress fuzz unbind iopf pasid mmap hw_queue attach veventq_wait dmabuf map_file"
+race_tests+=" change_process"
 
-	about="data races in the tests with several threads"
+races() {
+	local skip=100
+
+	about="data races in iommufd_$1"
 	machine_one
-	limit=4000
+	limit=1500
+	# These work on thousands of pages
+	[[ $1 != @(map_file|change_process|dmabuf) ]] || skip=400
 	# More watchpoints, and longer: another CPU of an emulated machine is slow. Tests
 	# that count on time may fail by this
-	kargs+=" loglevel=5 kcsan.skip_watch=100 kcsan.udelay_task=3000"
-	args="timeout=300"
-	for test in stress fuzz unbind iopf pasid mmap hw_queue attach veventq_wait dmabuf \
-			map_file change_process; do
-		args+=" run=/tests/iommufd_$test"
-	done
+	kargs+=" loglevel=5 kcsan.skip_watch=$skip kcsan.udelay_task=3000"
+	args="timeout=$((limit - 200)) run=/tests/iommufd_$1"
 }
+
+for test in $race_tests; do
+	eval "scenario_race_$test() { races $test; }"
+done
+[ "${KCSAN_KERNEL:-}" != yes ] || test_scenarios=$(printf 'race_%s ' $race_tests)

@@ -59,6 +59,8 @@ bool smmuv3_uncached(const SMMUTransCfg *cfg, const SMMUTLBEntry *s1,
  * @pa: its address. An MSI is written to a device, where there is no difference
  * @entry: its translation, NULL if there is none
  * @req: the request, NULL for an access without one
+ *
+ * Return: whether it does.
  */
 bool smmuv3_bypasses_caches(hwaddr pa, const SMMUTLBEntry *entry,
 			    const struct pci_request *req)

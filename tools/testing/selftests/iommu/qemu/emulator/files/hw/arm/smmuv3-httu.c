@@ -60,6 +60,8 @@ bool smmuv3_is_clean(const SMMUHTTU *httu, SMMUStage stage, uint64_t desc)
  * @stage: SMMU_STAGE_1 or SMMU_STAGE_2
  * @desc: the descriptor
  * @perm: the access
+ *
+ * Return: the descriptor, with the access flag and the dirty state that are due.
  */
 uint64_t smmuv3_httu(const SMMUHTTU *httu, SMMUStage stage, uint64_t desc,
 		     IOMMUAccessFlags perm)
