@@ -52,7 +52,7 @@ machine_two() {
 
 # Two more edu are functions of the same device, and so in the same group. Behind a
 # port VFIO would have a common lock for them, so they are on the root bus. A third
-# is in a group with its port, whose ACS is disabled.
+# is in a group with its port, as the port has its ACS disabled.
 machine_group() {
 	machine_one
 	machine+=(-device edu,addr=10.0,multifunction=on,dma_mask=0xffffffffffff
@@ -526,8 +526,9 @@ second_nvme() {
 # They wait for each other: until both have booted, before the hostile guest begins, and
 # until its queue is full.
 vmm_pair() {
-	local guest port=2 do="hold nvme=4 hold hold reads=200 nvme=1 hold"
+	local guest port=2 do="hold nvme=4 hold"
 
+	do+=" hold reads=200 nvme=1 hold"
 	for guest in a b; do
 		[ $guest = a ] || port=3
 		vmm_guest $guest "tag=$guest $do" "${vmm[@]}" \
@@ -537,7 +538,7 @@ vmm_pair() {
 	printf '%s\n' /host/guest/smmuv3_flood 2 >"$OUT/vmm/guest/bad"
 }
 
-# vmm_lives NVME: a guest whose VMM is killed, and another with the same devices, which
+# vmm_lives NVME: a guest with a VMM that is killed, and another with the same devices, which
 # reboots and loses its NVMe. This is not its first device: with a command queue, QEMU
 # refuses to unplug the first.
 vmm_lives() {

@@ -56,7 +56,7 @@ scenario_fuzz() {
 	kargs+=" loglevel=5 rcupdate.rcu_expedited=1 hugepages=8"
 }
 
-# For a kernel with KCSAN: the tests whose threads work against each other. Each has a
+# For a kernel with KCSAN: the tests with threads that work against each other. Each has a
 # machine of its own: a report then has a test, and none takes the time of another.
 race_tests="stress fuzz unbind iopf pasid mmap hw_queue attach veventq_wait dmabuf map_file"
 race_tests+=" change_process"
