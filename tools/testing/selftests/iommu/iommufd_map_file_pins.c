@@ -289,9 +289,15 @@ TEST_F(map_file, refused)
 		.fd = self->file,
 		.length = PAGE_SIZE,
 	};
+	struct {
+		struct iommu_ioas_map_file cmd;
+		__u64 tail;
+	} longer = { .cmd = cmd, .tail = 1 };
 	int null = open("/dev/null", O_RDWR), path, sv[2];
 	__u64 max = ~0ULL;
 	char name[64];
+
+	longer.cmd.size = sizeof(longer);
 
 #define REFUSED(error, ...)						\
 	do {								\
@@ -305,7 +311,8 @@ TEST_F(map_file, refused)
 	} while (0)
 
 	REFUSED(-EINVAL, bad.size = sizeof(bad) - 1);
-	REFUSED(-E2BIG, bad.size = 1 << 20);
+	EXPECT_EQ(-E2BIG, iommufd_ioctl(self->fd, IOMMU_IOAS_MAP_FILE,
+					&longer));
 	REFUSED(-EOPNOTSUPP, bad.flags |= 8);
 	REFUSED(-EOPNOTSUPP, bad.flags |= 1U << 31);
 	REFUSED(-EINVAL, bad.flags = 0);
