@@ -3,9 +3,9 @@
  * IOMMU_IOAS_CHANGE_PROCESS: charge the pinned pages of a context to the
  * calling process, instead of the process that mapped them.
  *
- * Pages of a file, and dma-bufs, do not need the address space of a process. The
- * process only matters for the accounting: for the counter of its user or of its address
- * space that RLIMIT_MEMLOCK limits, and for mm_struct::pinned_vm.
+ * Pages of a file, and dma-bufs, do not need the address space of a process.
+ * The process only matters for the accounting: for the counter of its user or of
+ * its address space that RLIMIT_MEMLOCK limits, and for mm_struct::pinned_vm.
  *
  * Invariant: the counter of source_user or source_mm has been charged for
  * last_npinned pages of an iopt_pages. While the counters change, iova_rwsem of
@@ -276,9 +276,9 @@ static int change_process(struct change *change)
  * @ucmd: A struct iommu_ioas_change_process
  *
  * Return: 0, or with nothing changed: -EOPNOTSUPP if __reserved is not 0,
- * -EINVAL if a mapping is of the memory of a process, -EBUSY if a mapping is being made or
- * removed at the same time, -ENOMEM if the calling process would exceed its
- * RLIMIT_MEMLOCK, -EINTR for a fatal signal.
+ * -EINVAL if a mapping is of the memory of a process, -EBUSY if a mapping is
+ * being made or removed at the same time, -ENOMEM if the calling process would
+ * exceed its RLIMIT_MEMLOCK, -EINTR for a fatal signal.
  */
 int iommufd_ioas_change_process(struct iommufd_ucmd *ucmd)
 {
