@@ -768,6 +768,9 @@ u64 tegra241_vintf_pool_errors(struct tegra241_vintf_pool *pool, u64 map)
 {
 	u64 fresh;
 
+	/* No VM can have a VINTF */
+	if (!pool->num_lvcmdqs)
+		return map;
 	map &= ~tegra241_vintf_pool_report(pool, map, &fresh);
 	tegra241_vintf_pool_count(pool, fresh, map & BIT_ULL(0));
 	return map;
