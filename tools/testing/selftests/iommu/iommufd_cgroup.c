@@ -779,7 +779,8 @@ TEST_F_TIMEOUT(last, bytes, 300)
 		TH_LOG("call %u: %u succeeded, and %u found no memory", i,
 		       pair->report->deep[i][0], pair->report->deep[i][1]);
 		EXPECT_LT(0, pair->report->deep[i][0]);
-		EXPECT_LT(ROUNDS / 16, pair->report->deep[i][1]);
+		/* At least in the rounds that begin with no memory left */
+		EXPECT_LE(ROUNDS / 32, pair->report->deep[i][1]);
 	}
 	EXPECT_EQ(0, pair->report->undone);
 	expect_gone(_metadata);
