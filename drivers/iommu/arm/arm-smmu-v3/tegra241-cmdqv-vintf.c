@@ -603,11 +603,11 @@ const struct arm_vcmdqv_impl tegra241_vm_vintf_impl = {
 /*
  * Report the errors of a VM if it does not know them, and return true. The
  * interrupt may be for another VM: a VM that does not acknowledge its errors
- * must not learn of it.
+ * should not get them again.
  *
  * An error toggles GERROR. If the guest has acknowledged an error and there is
- * another, the map does not differ, but GERROR does. A guest that acknowledges
- * an error before the host has seen it may miss the next.
+ * another, the map does not differ, but GERROR does. If an even number of errors
+ * has come and gone, the next is reported at the end of the period.
  */
 static bool tegra241_vm_vintf_errors(struct tegra241_vm_vintf *vintf)
 {
@@ -726,9 +726,10 @@ VISIBLE_IF_KUNIT void tegra241_vintf_end_period(struct work_struct *work)
 			     period);
 	unsigned int idx;
 	u64 map, fresh;
-	bool masked;
+	bool look;
 
 	spin_lock(&pool->lock);
+	look = pool->irqs || pool->masked;
 	for (idx = 1; idx < pool->num_vintfs; idx++) {
 		struct tegra241_vm_vintf *vintf = pool->vintfs[idx];
 
@@ -736,18 +737,18 @@ VISIBLE_IF_KUNIT void tegra241_vintf_end_period(struct work_struct *work)
 			continue;
 		/*
 		 * It may have acknowledged an error that was not reported, and
-		 * GERROR does not show an even number of errors.
+		 * GERROR does not show an even number of errors. An interrupt
+		 * of nobody may have been for such an error of any VM.
 		 */
-		if (vintf->irqs >= TEGRA241_IRQS_MAX)
+		if (pool->irqs || vintf->irqs >= TEGRA241_IRQS_MAX)
 			vintf->reported = 0;
 		vintf->irqs = 0;
 	}
 	pool->irqs = 0;
-	masked = pool->masked;
-	if (masked)
+	if (pool->masked)
 		tegra241_vintf_pool_mask(pool, 0);
 	spin_unlock(&pool->lock);
-	if (!masked)
+	if (!look)
 		return;
 
 	map = (u64)tegra241_vintf_readl(pool, VI_ERR_MAP + 4) << 32 |

@@ -250,6 +250,22 @@ static void tegra241_vintf_test_quick(struct kunit *test)
 	fake_expect_err_map(test, qb, 3, __LINE__);
 	KUNIT_EXPECT_EQ(test, qa->num, 0);
 
+	/* Since the last report, there was an error that nobody has seen */
+	end_period(hw);
+	drop_events(qa);
+	drop_events(qb);
+	fake_hw_ack(hw, 2, 0);
+	fake_hw_raise(hw, 2, 0);
+	fake_hw_ack(hw, 2, 0);
+	KUNIT_EXPECT_TRUE(test, interrupt(test, hw, 2, false));
+	KUNIT_EXPECT_EQ(test, qb->num, 0);
+	end_period(hw);
+	fake_expect_err_map(test, qb, 3, __LINE__);
+	/* It could have been of the other VM */
+	fake_expect_err_map(test, qa, 1, __LINE__);
+	end_period(hw);
+	KUNIT_EXPECT_EQ(test, qa->num + qb->num, 0);
+
 	/* Errors of the host, and of nobody without VMs */
 	for (i = 0; i < 100; i++)
 		KUNIT_EXPECT_EQ(test, 1,
