@@ -267,7 +267,7 @@ static int switch_eats(struct worker *w)
  * The same while the device is at work. It either has ATS or it has not: what it has
  * translated is never refused, which would be an event for the host.
  */
-TEST_F_TIMEOUT(ats, eats_under_dma, 60)
+TEST_F_TIMEOUT(ats, eats_under_dma, 120)
 {
 	struct vm *vm = &self->vm;
 	struct worker w = {
@@ -275,7 +275,7 @@ TEST_F_TIMEOUT(ats, eats_under_dma, 60)
 		.once = switch_eats,
 		.ids = { vm->v.hwpt_s1, self->eats },
 	};
-	time_t end = time(NULL) + 20;
+	time_t end = time(NULL) + 60;
 	unsigned int dmas[2] = {};
 	__u64 a = guest_page(&vm->g);
 

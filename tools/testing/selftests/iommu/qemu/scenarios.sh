@@ -294,7 +294,8 @@ scenario_ats() {
 	about="ATS of guests and of the host"
 	use_models || return 0
 	machine_features x-strict=1 x-idr0-set=0xc00
-	args="run=/tests/smmuv3_plain run=/tests/smmuv3_ats"
+	limit=200
+	args="timeout=$((120 * slow)) run=/tests/smmuv3_plain run=/tests/smmuv3_ats"
 }
 
 # IDR0.HTTU, and ATS
