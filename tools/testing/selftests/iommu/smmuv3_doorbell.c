@@ -20,8 +20,6 @@
 
 #define VCPUS		2
 #define COMMANDS	2	/* For each vCPU */
-#define HASH_SIZE	(1U << 20)
-#define STACK_SIZE	(1U << 20)
 
 /* Mistakes that the model must find */
 enum mistake {
@@ -71,32 +69,9 @@ struct state {
 	uint8_t pad[3];
 };
 
+#include "smmuv3_states.h"
+
 static enum mistake mistake;
-static struct state table[HASH_SIZE], stack[STACK_SIZE];
-static bool used[HASH_SIZE];
-static unsigned int depth, states;
-static bool overflow;
-
-static void visit(const struct state *s)
-{
-	const uint8_t *p = (const uint8_t *)s;
-	uint32_t hash = 2166136261U;
-	unsigned int i;
-
-	for (i = 0; i < sizeof(*s); i++)
-		hash = (hash ^ p[i]) * 16777619U;
-	for (hash %= HASH_SIZE; used[hash]; hash = (hash + 1) % HASH_SIZE)
-		if (!memcmp(&table[hash], s, sizeof(*s)))
-			return;
-	if (states > HASH_SIZE / 2 || depth == STACK_SIZE) {
-		overflow = true;
-		return;
-	}
-	used[hash] = true;
-	table[hash] = *s;
-	stack[depth++] = *s;
-	states++;
-}
 
 /* Does the next step of the vCPU. Returns false if the vCPU cannot do it */
 static bool vcpu_step(struct state *s, unsigned int n)
@@ -220,8 +195,7 @@ static bool model(void)
 	bool lost = false;
 	unsigned int n;
 
-	memset(used, 0, sizeof(used));
-	states = 0;
+	forget_states();
 	for (n = 0; n < VCPUS; n++)
 		start.left[n] = COMMANDS;
 	visit(&start);

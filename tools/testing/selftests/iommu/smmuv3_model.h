@@ -27,8 +27,6 @@
 #include "../kselftest.h"
 
 #define MODEL_THREADS	3
-#define HASH_SIZE	(1U << 20)
-#define STACK_SIZE	(1U << 18)
 
 /* For step::after and step::instead */
 #define NOTHING		0
@@ -57,12 +55,11 @@ struct state {
 	struct machine m;
 };
 
+#include "smmuv3_states.h"
+
 static const struct step *threads[MODEL_THREADS];
 static unsigned int mistake;
-static struct state table[HASH_SIZE], stack[STACK_SIZE];
-static bool used[HASH_SIZE];
-static unsigned int depth, states;
-static bool overflow, harm;
+static bool harm;
 /* Whether the threads that do not begin again have ended in some execution */
 static bool ended;
 
@@ -76,26 +73,9 @@ static unsigned int num_hardware(void);
 /* Whether the machine must never be in this state */
 static bool is_harm(const struct machine *m);
 
-static void visit(const struct state *s)
+static void reach(const struct state *s)
 {
-	const uint8_t *p = (const uint8_t *)s;
-	uint32_t hash = 2166136261U;
-	unsigned int i;
-
-	for (i = 0; i < sizeof(*s); i++)
-		hash = (hash ^ p[i]) * 16777619U;
-	for (hash %= HASH_SIZE; used[hash]; hash = (hash + 1) % HASH_SIZE)
-		if (!memcmp(&table[hash], s, sizeof(*s)))
-			return;
-	if (states > HASH_SIZE / 2 || depth == STACK_SIZE) {
-		overflow = true;
-		return;
-	}
-	used[hash] = true;
-	table[hash] = *s;
-	stack[depth++] = *s;
-	states++;
-	if (is_harm(&s->m))
+	if (visit(s) && is_harm(&s->m))
 		harm = true;
 }
 
@@ -149,7 +129,7 @@ static bool thread_steps(const struct state *s, bool *moved)
 			if (next.done[t] == AFTER(len) - 1 &&
 			    threads[t][len].arg)
 				next.done[t] = 0;
-			visit(&next);
+			reach(&next);
 			*moved = true;
 		}
 	}
@@ -163,13 +143,11 @@ static bool model(const struct machine *start)
 	unsigned int i;
 
 	memset(&s, 0, sizeof(s));
-	memset(used, 0, sizeof(used));
 	s.m = *start;
-	states = 0;
-	depth = 0;
+	forget_states();
 	harm = false;
 	ended = false;
-	visit(&s);
+	reach(&s);
 	/* A single harmful execution is enough */
 	while (depth && !harm) {
 		bool moved = false, end;
@@ -181,7 +159,7 @@ static bool model(const struct machine *start)
 
 			if (!do_hardware(&next.m, i))
 				continue;
-			visit(&next);
+			reach(&next);
 			moved = true;
 		}
 		/* A thread that waits for ever is harmful, too */
