@@ -2,10 +2,10 @@
 /*
  * Dirty tracking of io-pgtable-arm, as a part of its self-test.
  *
- * The test plays the hardware that writes, with pages and blocks of each size at
- * both ends of the input range. It finds a leaf by itself, from the registers in
- * the io_pgtable_cfg, and shares no definition with the code under test. Bits are
- * those of Arm DDI 0487, D8.3.
+ * The test marks leaves as hardware does for a write, with pages and blocks of
+ * each size at both ends of the input range. It finds a leaf by itself, from
+ * the registers in the io_pgtable_cfg, and shares no definition with the code
+ * under test. The bits are those of Arm DDI 0487, D8.3.
  */
 #include <linux/bits.h>
 #include <linux/io.h>
@@ -111,7 +111,7 @@ static bool __init test_size(struct io_pgtable_ops *ops,
 			size))
 		return false;
 
-	/* A part of the range: of the dirty block, no more than this is reported */
+	/* Of a dirty block, only the part in the range is reported */
 	if (size > page &&
 	    (!test_query(ops, iova + page, size, 0, iova + size, page) ||
 	     !test_query(ops, iova + size + page, page, 0, iova + size + page,
@@ -140,7 +140,7 @@ bool __init arm_lpae_test_dirty(struct io_pgtable_ops *ops,
 	int i;
 
 	for_each_set_bit(i, &cfg->pgsize_bitmap, BITS_PER_LONG) {
-		/* In the first of the tables at the top, and in the last */
+		/* At both ends of the input range */
 		if (!test_size(ops, cfg, fmt, 0, BIT(i), page) ||
 		    !test_size(ops, cfg, fmt, end - 2 * BIT(i), BIT(i), page))
 			return false;

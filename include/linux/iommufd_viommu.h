@@ -144,17 +144,17 @@ struct iommufd_hw_queue {
  *           is left when it is called
  * @alloc_domain_nested: Allocate an IOMMU_DOMAIN_NESTED on the vIOMMU from
  *                       @user_data, a struct of include/uapi/linux/iommufd.h.
- *                       @flags is 0. Without it the vIOMMU has no nested HWPTs
- *                       (EOPNOTSUPP)
+ *                       @flags is 0 or IOMMU_HWPT_ALLOC_PASID. Without it the
+ *                       vIOMMU has no nested HWPTs (EOPNOTSUPP)
  * @cache_invalidate: Carry out the invalidation requests in @array. Must set
  *                    array->entry_num to the number of requests that have
  *                    taken effect on every path, and must answer -EINVAL to
  *                    an unknown array->type also when entry_num is 0. May
  *                    sleep, may be called concurrently. Without it
  *                    IOMMU_HWPT_INVALIDATE gives EOPNOTSUPP
- * @vevent_size: Size of the data of an event of that type (enum
+ * @vevent_size: Size of the data of an event of this type (enum
  *               iommu_veventq_type), up to IOMMUFD_VEVENT_SIZE_MAX, or 0 if the
- *               vIOMMU has none of it. Without it there are no vEVENTQs
+ *               vIOMMU has no such events. Without it there are no vEVENTQs
  * @vevent_coalesce: Optional. Does only the latest event of this type count? An
  *                   event then replaces an event that was not read yet, which
  *                   is not a loss, and the queue holds a single event at any
@@ -169,29 +169,29 @@ struct iommufd_hw_queue {
  *                   the vDEVICE, except readers inside rcu_read_lock()
  * @mmap_fault: Handle a page fault in a region of
  *              iommufd_viommu_alloc_mmap_fault(), for which this is mandatory.
- *              @index is the page in the region. Maps this page by
- *              vmf_insert_pfn() and returns the result, or VM_FAULT_SIGBUS.
- *              Called with the mmap_lock held
+ *              @index is the page in the region. Must map this page by
+ *              vmf_insert_pfn() and return the result, or return
+ *              VM_FAULT_SIGBUS. Called with the mmap_lock held
  * @get_hw_queue_size: Size of the driver's struct around struct
- *                     iommufd_hw_queue for a queue of that type (enum
- *                     iommu_hw_queue_type), or 0 if the vIOMMU has none of it.
- *                     Without it, or without @hw_queue_init_phys, there are no
- *                     HW_QUEUEs
+ *                     iommufd_hw_queue for a queue of this type (enum
+ *                     iommu_hw_queue_type), or 0 if the vIOMMU has no such
+ *                     queues. Without it, or without @hw_queue_init_phys, there
+ *                     are no HW_QUEUEs
  * @hw_queue_is_written: Optional. Does the hardware write to queues of this
- *                       type? Memory that is only readable is not accepted then
+ *                       type? Then read-only memory is not accepted
  * @hw_queue_max_length: Optional. Length of the longest queue of this type, in
  *                       bytes. A longer queue is refused (EINVAL) before the
  *                       core looks at each of its pages
  * @hw_queue_init_phys: Check the queue and start it. @base_addr_pa is its
- *                      physical address. User space chooses the address and
- *                      the length, so the driver must check both. The memory
- *                      is contiguous, and stays as long as the queue exists.
+ *                      physical address. User space chooses the address and the
+ *                      length, so the driver must check both. The memory is
+ *                      contiguous, and stays as long as the queue exists.
  *                      Errors are EINVAL for @index, the address or the length,
- *                      EEXIST for an index in use, and EIO if the queue of an
- *                      index that must come first is missing. User space cannot
- *                      destroy the queue before this returns, but other threads
- *                      of the driver may use it, and other queues may depend on
- *                      it, immediately
+ *                      EEXIST for an index in use, and EIO if a queue that must
+ *                      come first is missing. User space cannot destroy the
+ *                      queue before this returns, but other threads of the
+ *                      driver may use it, and other queues may depend on it,
+ *                      immediately
  */
 struct iommufd_viommu_ops {
 	void (*destroy)(struct iommufd_viommu *viommu);

@@ -8,14 +8,15 @@
  * its address space that RLIMIT_MEMLOCK limits, and for mm_struct::pinned_vm.
  *
  * Invariant: the counter of source_user or source_mm has been charged for
- * last_npinned pages of an iopt_pages. While the counters change, iova_rwsem of
- * all IOASs is held for write, and no area may be in between, with NULL for its
- * pages. Then no page can be pinned or unpinned:
+ * last_npinned pages of each iopt_pages. While the counters change, the
+ * iova_rwsem of every IOAS is held for write, and no area may have NULL as its
+ * pages, which means that it is being mapped or unmapped. Then no page can be
+ * pinned or unpinned:
  *
  *  - Accesses pin and unpin with iova_rwsem held for read.
  *  - Attaching and detaching of a domain holds it for write.
  *  - IOAS_MAP, IOAS_COPY and IOAS_UNMAP fill and empty the domains without it,
- *    but the area has no pages in that time.
+ *    but area->pages is NULL while they do.
  *  - An IOAS that is being destroyed has neither domains nor accesses.
  */
 #include <linux/iommufd.h>
@@ -42,7 +43,7 @@ struct change {
 	struct {
 		/* Pages to charge, for which the caller does not pay yet */
 		unsigned long npages;
-		/* Some pages change hands. There may be nothing to charge */
+		/* Pages get a new owner, even if nothing has to be charged */
 		bool moves;
 	} mode[IOPT_PAGES_ACCOUNT_MM + 1];
 };
@@ -65,16 +66,17 @@ static void put_ioas_list(struct iommufd_ctx *ictx, struct change *change)
 {
 	struct iommufd_ioas *ioas, *next;
 
-	/* Each IOAS can be destroyed from its put on */
+	/* An IOAS can be destroyed as soon as it is put */
 	list_for_each_entry_safe(ioas, next, &change->ioas_list, change_entry)
 		iommufd_put_object(ictx, &ioas->obj);
 }
 
 /*
- * A killable down_write_nest_lock(). Another process that attaches a domain
- * holds the rwsem for as long as it waits for its user memory, so the caller
- * must not wait until then in any case. The annotation is given here, because
- * down_write_killable() has none for many locks under another.
+ * A killable down_write_nest_lock(). The caller must be able to give up:
+ * another process that attaches a domain holds the rwsem while it waits for
+ * user memory. Annotate the lock for lockdep by hand, because
+ * down_write_killable() has no variant for many locks that nest under another
+ * lock.
  */
 static int lock_ioas(struct iommufd_ctx *ictx, struct iommufd_ioas *ioas)
 {
@@ -156,7 +158,7 @@ static int add_pages(struct change *change, struct iopt_pages *pages)
 
 	if (!pages)
 		return -EBUSY;
-	/* Memory of a device is no process's, and nothing is charged for it */
+	/* Memory of a device belongs to no process and is not charged */
 	if (!pages->file && !iopt_is_dmabuf(pages))
 		return -EINVAL;
 	/* Areas of any IOAS can share pages, which are charged only once */
@@ -189,10 +191,11 @@ static int add_ioas(struct change *change, struct io_pagetable *iopt)
 }
 
 /*
- * Charge before anything is uncharged, so that a failure has nothing to
- * restore. Pages that change hands between processes of the same user are not
- * charged: the user would pay twice for a moment, which can exceed a limit that
- * is met before and after. The limit of the new process must still be checked.
+ * Charge before anything is uncharged, so that a failure leaves nothing to
+ * restore. Pages that move between processes of the same user are not charged
+ * again: charging the user twice for a moment could exceed a limit that is met
+ * before and after. The limit of the new process must still be checked, by
+ * charging 0 pages.
  */
 static int charge(struct change *change)
 {
@@ -220,7 +223,7 @@ static int charge(struct change *change)
 	return rc;
 }
 
-/* The new owner has been charged */
+/* Uncharge the old owner. The new owner has been charged already */
 static void move_pages(struct iopt_pages *pages, const struct iopt_pages *to)
 {
 	struct task_struct *old_task;

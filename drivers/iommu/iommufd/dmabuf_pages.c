@@ -7,18 +7,18 @@
  * of physical addresses: an area is mapped in each domain by a single iommu_map().
  *
  * The exporter can take the memory away at any time, by move_notify(). Then the
- * areas of all IOASs that have it are unmapped from all domains. They keep their
- * IOVAs, but nothing is mapped there any more, now and in domains that are added
- * later, until user space unmaps them.
+ * areas that have it are unmapped from all domains of all IOASs. They keep
+ * their IOVAs, but nothing is mapped there any more, not even in domains that
+ * are added later, until user space unmaps the areas.
  *
  * Invariant: the list iopt_area::dmabuf_maps has exactly the domains in which the
  * area is mapped. iopt_pages::mutex protects this list and iopt_dmabuf::revoked. An
  * area with such a list is in iopt_pages::domains_itree.
  *
  * move_notify() cannot use io_pagetable::domains, because it must not take
- * domains_rwsem: the lock of the dma-buf, which its caller holds, is taken inside
- * of mmap_lock, mmap_lock inside of iopt_pages::mutex to pin pages of a process, and
- * this inside of domains_rwsem.
+ * domains_rwsem. Its caller holds the lock of the dma-buf, and the locking
+ * order is domains_rwsem -> iopt_pages::mutex -> mmap_lock (to pin pages of a
+ * process) -> lock of a dma-buf.
  */
 #include <linux/dma-buf.h>
 #include <linux/dma-resv.h>
@@ -41,8 +41,9 @@ struct iopt_dmabuf_map {
 };
 
 /*
- * These exporters promise that a dma-buf is a contiguous range that exists until
- * move_notify(), and let the memory be used without DMA addresses of a device.
+ * These exporters promise that a dma-buf is a contiguous range that exists
+ * until move_notify(), and that importers may use its physical address, without
+ * DMA addresses for a device.
  */
 static int iopt_dmabuf_get_phys(struct dma_buf *dmabuf, phys_addr_t *phys)
 {
@@ -147,7 +148,7 @@ int iopt_dmabuf_fill_domain(struct iopt_area *area, struct iopt_pages *pages,
 	return 0;
 }
 
-/* Unmap the area from a domain, unless it has been taken away from there already */
+/* Unmap the area from a domain, unless move_notify() has done it already */
 void iopt_dmabuf_unfill_domain(struct iopt_area *area, struct iopt_pages *pages,
 			       struct iommu_domain *domain)
 {
@@ -220,7 +221,7 @@ void iopt_put_dmabuf(struct iopt_pages *pages)
 
 	if (attach) {
 		dmabuf = attach->dmabuf;
-		/* There is no move_notify() for these pages after this */
+		/* No move_notify() for these pages comes after this */
 		dma_buf_detach(dmabuf, attach);
 		dma_buf_put(dmabuf);
 	}
@@ -241,7 +242,7 @@ static struct iopt_pages *iopt_attach_dmabuf(struct dma_buf *dmabuf, u64 start,
 	if (!length || check_add_overflow(start, length, &end) ||
 	    end > dmabuf->size)
 		return ERR_PTR(-EINVAL);
-	/* Any other exporter could do anything when it is attached to */
+	/* An attach to any other exporter may have side effects: refuse it */
 	rc = iopt_dmabuf_get_phys(dmabuf, &phys);
 	if (rc)
 		return ERR_PTR(rc);
@@ -251,8 +252,9 @@ static struct iopt_pages *iopt_attach_dmabuf(struct dma_buf *dmabuf, u64 start,
 	if (IS_ERR(pages))
 		return pages;
 	/*
-	 * move_notify() takes this mutex inside of the lock of the dma-buf. Other
-	 * pages have mmap_lock and so the lock of a dma-buf inside of theirs.
+	 * The mutex needs a class of its own: move_notify() takes it inside of
+	 * the lock of the dma-buf. For pages of a process, the mutex is outside
+	 * of mmap_lock, and so outside of the lock of a dma-buf.
 	 */
 	lockdep_set_class(&pages->mutex, &mutex_key);
 	pages->dmabuf = kzalloc(sizeof(*pages->dmabuf), GFP_KERNEL_ACCOUNT);
@@ -270,7 +272,7 @@ static struct iopt_pages *iopt_attach_dmabuf(struct dma_buf *dmabuf, u64 start,
 	get_dma_buf(dmabuf);
 	pages->dmabuf->attach = attach;
 
-	/* If the memory is there now, move_notify() will report its end */
+	/* Check again: from now on, move_notify() reports any removal */
 	rc = iopt_dmabuf_get_phys(dmabuf, &phys);
 	if (rc)
 		goto err_put;

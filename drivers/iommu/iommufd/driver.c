@@ -92,7 +92,7 @@ static int iommufd_viommu_queue_event(struct iommufd_viommu *viommu,
 	spin_lock(&veventq->lock);
 	readable = iommufd_veventq_readable(veventq);
 	if (data && veventq->coalesce && veventq->num) {
-		/* To user space, this is the event that it has not read yet */
+		/* Replace the unread event, and keep its sequence number */
 		vevent = iommufd_veventq_entry(veventq, veventq->first);
 		memcpy(vevent->data, data, size);
 		veventq->replaced = true;
@@ -114,9 +114,9 @@ out_unlock_veventq:
 	spin_unlock(&veventq->lock);
 
 	/*
-	 * A VMM can have any number of waiters here, while other VMs wait for
-	 * this thread. Waiters only need a wakeup if the queue was not readable
-	 * before.
+	 * A VMM can have any number of waiters here, and waking them up delays
+	 * this thread, which other VMs wait for. So do it only if the queue was
+	 * not readable before.
 	 */
 	if (!readable)
 		wake_up_interruptible(&veventq->wait_queue);
@@ -130,7 +130,7 @@ out_unlock:
  * @viommu: The vIOMMU of the VM
  * @type: A value of enum iommu_veventq_type
  * @data: The struct of this type, see include/uapi/linux/iommufd.h
- * @size: Its size
+ * @size: Size of @data
  *
  * The event is lost if the queue has no room for it. User space sees the loss
  * in the next header that it reads. An event of a type for which
@@ -176,8 +176,8 @@ EXPORT_SYMBOL_NS_GPL(iommufd_viommu_report_lost, IOMMUFD);
  * iommufd_hw_queue_undepend(), which the driver calls in the destroy op of the
  * queue that depends on @on.
  *
- * Context: The caller holds the lock under which the destroy op of @on makes the
- * driver forget @on. Does not sleep.
+ * Context: The caller holds the lock under which the destroy op of @on removes
+ * @on from the driver's structures. Does not sleep.
  * Return: 0, or -EIO if @on is being destroyed already.
  */
 int iommufd_hw_queue_depend(struct iommufd_hw_queue *on)

@@ -16,9 +16,8 @@
  * @obj: The object, not finalized
  * @filep: The object's pointer to its file, as in iommufd_object_ops
  * @name: Name of the file
- * @fops: Its operations; release has to undo this, as
- *        iommufd_eventq_release() does
- * @flags: Its access mode
+ * @fops: Its file operations; their release must call iommufd_eventq_release()
+ * @flags: Access mode of the file
  *
  * The file holds a reference on the object and on the context. If the
  * allocation fails after this call, iommufd_object_abort_and_destroy() puts the
@@ -45,8 +44,8 @@ int iommufd_eventq_open(struct iommufd_ctx *ictx, struct iommufd_object *obj,
 
 /**
  * iommufd_eventq_release() - Undo iommufd_eventq_open()
- * @ictx: As there
- * @obj: As there. It may be freed when this returns
+ * @ictx: As for iommufd_eventq_open()
+ * @obj: As for iommufd_eventq_open(). It may be freed when this returns
  */
 void iommufd_eventq_release(struct iommufd_ctx *ictx,
 			    struct iommufd_object *obj)

@@ -38,15 +38,15 @@ struct iommufd_veventq {
 	bool coalesce;
 	size_t data_size;
 
-	/* One reader at a time; held over user memory */
+	/* Serializes readers; held while user memory is accessed */
 	struct mutex read_mutex;
-	/* Protects what follows. Inner to iommufd_viommu::veventqs_lock */
+	/* Protects the fields below. Inner to iommufd_viommu::veventqs_lock */
 	spinlock_t lock;
 	/* Number of the next event */
 	u32 sequence;
-	/* Events after the last one in the ring were lost */
+	/* The events that came after the last entry of the ring were lost */
 	bool tail_lost;
-	/* The event was replaced while a reader copies it to user space */
+	/* The entry has been replaced since a reader copied it */
 	bool replaced;
 	/* Number of entries in the ring, and index of the first entry */
 	u32 num;
@@ -58,7 +58,7 @@ struct iommufd_veventq {
 
 /*
  * An entry of the ring, and of the file. A notice of lost events has no entry
- * in the ring, and is made up when it is read.
+ * in the ring, and is generated when it is read.
  */
 struct iommufd_vevent {
 	struct iommufd_vevent_header header;

@@ -151,9 +151,9 @@ static bool hugetlb_has_pages(struct file *file, loff_t pos, loff_t last)
  * Like fallocate(), for pages that are going to be pinned. It fills page by
  * page, because hugetlbfs keeps the file locked during each call.
  *
- * A signal ends this, and the system call is restarted. Pages that are filled
- * by then stay and only need a lookup. The signal stays pending, as required
- * for -ERESTARTNOINTR.
+ * A signal interrupts this, and the system call is restarted. Pages that have
+ * been filled by then stay, so the next call only looks them up. The signal
+ * stays pending, as required for -ERESTARTNOINTR.
  */
 static int hugetlb_fill(struct file *file, loff_t pos, loff_t last)
 {
@@ -188,9 +188,9 @@ static int hugetlb_fill(struct file *file, loff_t pos, loff_t last)
  * @index: First page, from the start of @pages
  * @last_index: Last page
  *
- * iopt_pin_file_pages() fills holes as well. But if a signal ends it there, all
- * pages before the hole have been pinned and mapped for nothing, and a periodic
- * timer could keep the system call from ever finishing.
+ * iopt_pin_file_pages() fills holes as well. But if a signal interrupts it at a
+ * hole, all pages before the hole have been pinned and mapped for nothing, and
+ * a periodic timer could keep the system call from ever finishing.
  *
  * Context: May sleep. The caller holds pages->mutex.
  * Return: 0 or an errno, as for iopt_pin_file_pages().
@@ -202,7 +202,7 @@ int iopt_fill_file(struct iopt_pages *pages, unsigned long index,
 
 	lockdep_assert_held(&pages->mutex);
 
-	/* Nothing to fill, or a domain already has the pages that matter */
+	/* Only hugetlbfs needs this, and only if no domain has pages yet */
 	if (!is_file_hugepages(pages->file) ||
 	    !RB_EMPTY_ROOT(&pages->domains_itree.rb_root))
 		return 0;
@@ -212,10 +212,10 @@ int iopt_fill_file(struct iopt_pages *pages, unsigned long index,
 
 /*
  * memfd_pin_folios() would fill a hole of hugetlbfs with a reserved page, even
- * if somebody else, or nobody, has reserved it. So it must not see a hole:
- * holes are filled as by fallocate() first, and cannot come back while i_rwsem
- * is held. If the file is truncated in between, it may get pages beyond its
- * end, as with fallocate().
+ * if the reservation belongs to another user or does not exist. So it must not
+ * see a hole: fill holes first, like fallocate(). No hole can appear while
+ * i_rwsem is held. If the file is truncated at the same time, it may get pages
+ * beyond its end, as with fallocate().
  */
 static long hugetlb_pin_folios(struct file *file, loff_t pos, loff_t last,
 			       struct folio **folios, unsigned int num,
@@ -296,7 +296,7 @@ static void folio_pin_more(struct folio *folio, unsigned int num)
 {
 	if (!num)
 		return;
-	/* The folio is large then, and has a separate count of its pins */
+	/* So the folio is large, and has a separate count of its pins */
 	folio_ref_add(folio, num);
 	atomic_add(num, &folio->_pincount);
 	node_stat_mod_folio(folio, NR_FOLL_PIN_ACQUIRED, num);

@@ -2,8 +2,8 @@
 /*
  * The HW_QUEUE object: a queue of a vIOMMU in the memory of the VM.
  *
- * The hardware reads the queue by its physical address, past the IOMMU. So the
- * memory has to be physically contiguous, and must stay as long as the queue
+ * The hardware reads the queue by its physical address, bypassing the IOMMU. So
+ * the memory must be physically contiguous, and must stay as long as the queue
  * exists.
  *
  * No page needs to be pinned for this. The memory is mapped in the nesting
@@ -12,9 +12,9 @@
  * cannot be unmapped (EBUSY) or split. The physical address of each page comes
  * from the domain.
  *
- * The ID is copied to user space before the driver starts the queue: if the
- * copy failed afterwards, a queue that another queue depends on could not be
- * undone.
+ * The ID is copied to user space before the driver starts the queue. If the
+ * copy failed afterwards, another queue might already depend on this queue,
+ * which then could not be undone.
  */
 #include <linux/iommu.h>
 #include <linux/iommufd.h>
@@ -52,7 +52,7 @@ iommufd_hw_queue_iopt(struct iommufd_hw_queue *hw_queue)
  * @start: First IOVA of a range
  * @last: Last IOVA of the range
  *
- * Return: true if an area of the range has the memory of a queue.
+ * Return: true if an area of the range holds memory of a queue.
  */
 bool iopt_has_locked_area(struct io_pagetable *iopt, unsigned long start,
 			  unsigned long last)
@@ -126,7 +126,7 @@ static int iommufd_hw_queue_lock_areas(struct iommufd_hw_queue *hw_queue,
 
 /*
  * The areas are locked, so the mappings do not change. With hugepages the queue
- * can be of any length that the driver allows, so this must be preemptible.
+ * can be as long as the driver allows, so this loop must be preemptible.
  */
 static int iommufd_hw_queue_get_phys(struct iommufd_hw_queue *hw_queue,
 				     phys_addr_t *base)
@@ -238,7 +238,7 @@ int iommufd_hw_queue_alloc_ioctl(struct iommufd_ucmd *ucmd)
 		rc = PTR_ERR(hw_queue);
 		goto out_put_viommu;
 	}
-	/* User space must not choose how long the next step takes */
+	/* Limit the time of the next step, which visits each page */
 	if (ops->hw_queue_max_length &&
 	    cmd->length > ops->hw_queue_max_length(viommu, cmd->type)) {
 		rc = -EINVAL;

@@ -8,7 +8,7 @@
 
 #include <linux/types.h>
 
-/* Apart from the numbers that iommufd_test.h counts up */
+/* Far above the numbers that iommufd_test.h counts up */
 enum {
 	IOMMU_TEST_OP_DEV_GET_IOPF = 256,
 	IOMMU_TEST_OP_DEV_RESET,
@@ -54,7 +54,7 @@ enum {
 	MOCK_FLAGS_DEVICE_NO_ALLOC_USER = 1 << 22,
 };
 
-/* Gates that hold up a thread until they are opened or a timeout expires */
+/* Gates that stop a thread until they are opened or a timeout expires */
 enum {
 	/* The device is being attached to a domain, and no check has failed */
 	MOCK_GATE_ATTACH = 1 << 0,
@@ -108,7 +108,7 @@ struct iommu_test_pasid_detach {
 
 struct iommu_test_pasid_check {
 	__u32 pasid;
-	/* EINVAL if another HWPT is attached. 0 if none must be attached */
+	/* EINVAL if another HWPT is attached. 0 if no HWPT may be attached */
 	__u32 hwpt_id;
 };
 
@@ -127,16 +127,16 @@ struct iommu_test_dev_reset {
 };
 
 struct iommu_test_dev_gate {
-	/* MOCK_GATE_*. All others are open from now on */
+	/* MOCK_GATE_* to close. All other gates are opened */
 	__u32 closed;
-	/* The number of threads that are held up */
+	/* Number of threads that wait at a gate */
 	__u32 out_waiting;
 };
 
 struct iommu_test_prepare_msi {
 	/* The address of the doorbell */
 	__aligned_u64 phys;
-	/* The page of its IOVA, and the number of bits in a page; 0 for none */
+	/* Page of its IOVA, and log2 of the page size; 0 if not translated */
 	__aligned_u64 out_iova;
 	__u32 out_shift;
 };
@@ -149,7 +149,7 @@ struct iommu_test_check_phys {
 
 struct iommu_test_get_pins {
 	__aligned_u64 uptr;
-	/* Both are about the folio that contains this page */
+	/* Pins and pages of the folio that contains this page */
 	__u32 out_pins;
 	__u32 out_pages;
 };
@@ -204,7 +204,8 @@ struct iommu_test_viommu_zap {
  * @out_mmap_offset: Output offset for mmap() of the iommufd
  * @out_mmap_length: Output length of the memory, which begins with @in_data
  *
- * Optional, also from @out_mmap_offset on. Without these there is no memory.
+ * The data is optional, and may end before @out_mmap_offset. Without these
+ * fields the vIOMMU has no memory.
  */
 struct iommu_viommu_selftest {
 	__u32 in_data;
@@ -227,7 +228,8 @@ struct iommu_viommu_selftest {
  *         the device and invalidating its cache. The latter is EINVAL in an array
  *         of several entries
  * @vdev_id: virt_id of a vDEVICE of the vIOMMU
- * @cache_id: Number of the cache, at most MOCK_DEV_CACHE_ID_MAX in any case
+ * @cache_id: Number of the cache, at most MOCK_DEV_CACHE_ID_MAX, also with
+ *            IOMMU_TEST_INVALIDATE_FLAG_ALL
  *
  * An invalidated cache is 0. The driver checks in this order @flags (EOPNOTSUPP),
  * @cache_id (EINVAL) and @vdev_id (EINVAL).
@@ -251,7 +253,7 @@ struct iommu_viommu_invalidate_selftest {
 #define IOMMU_HW_QUEUE_TYPE_SELFTEST 0xdeadbeef
 #define IOMMU_HW_QUEUE_TYPE_SELFTEST_WRITE 0xdeadbee0
 #define IOMMU_TEST_HW_QUEUE_WRITE_LENGTH 0x20000
-/* Indices of a vIOMMU. Each queue needs the queue with the index before */
+/* Number of queues of a vIOMMU. Each needs the queue with the previous index */
 #define IOMMU_TEST_HW_QUEUE_MAX 2
 
 enum {

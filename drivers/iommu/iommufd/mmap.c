@@ -2,14 +2,14 @@
 /*
  * mmap() of the iommufd: memory of a vIOMMU that a VMM gives to its VM.
  *
- * A driver makes a region of such memory in iommu_ops::viommu_init, and reports
- * the offset and the length in the data of the vIOMMU. User space maps a region
- * as a whole. There are two kinds:
+ * A driver creates a region of such memory in iommu_ops::viommu_init, and
+ * reports the offset and the length in the data of the vIOMMU. User space maps
+ * a region as a whole. There are two kinds:
  *
  *  - Registers, which are mapped by mmap() and stay mapped.
  *  - Memory whose page faults go to the driver. The driver can take a page out
- *    of all page tables, the stage 2 of a KVM guest included, so the next access
- *    to the page is a doorbell.
+ *    of all page tables, the stage 2 of a KVM guest included, so that the next
+ *    access to the page faults and works like a doorbell.
  *
  * The offset of a region can be guessed, so a region must not be mapped before
  * its vIOMMU is published: the allocation may still fail, and the memory is
@@ -316,7 +316,7 @@ static const struct vm_operations_struct iommufd_region_vm_ops = {
 	.close = iommufd_region_vma_close,
 };
 
-/* Splitting a VMA would exceed the limit on their number */
+/* Split VMAs could exceed IOMMUFD_REGION_MAX_VMAS */
 static int iommufd_region_vma_may_split(struct vm_area_struct *vma,
 					unsigned long addr)
 {
@@ -370,7 +370,7 @@ int iommufd_fops_mmap(struct file *filp, struct vm_area_struct *vma)
 	/* Refuse PROT_EXEC in a later mprotect(), too */
 	vm_flags_clear(vma, VM_MAYEXEC);
 	if (region->fault) {
-		/* VM_IO refuses MADV_DOFORK */
+		/* With VM_IO, MADV_DOFORK cannot undo VM_DONTCOPY */
 		vm_flags_set(vma, VM_IO | VM_PFNMAP | VM_DONTEXPAND |
 				  VM_DONTDUMP | VM_DONTCOPY);
 		vma->vm_ops = &iommufd_region_fault_vm_ops;

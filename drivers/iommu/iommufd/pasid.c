@@ -43,8 +43,8 @@
 struct iommufd_pasid {
 	struct iommufd_hw_pagetable *hwpt;
 	/*
-	 * After a reset the core may have given up the PASID and its handle, so
-	 * the handle is kept here until the detach
+	 * The core removes the PASID and its handle if it cannot attach the
+	 * PASID again after a reset, so keep the handle here until the detach.
 	 */
 	struct iommufd_attach_handle *handle;
 	/* The devices that have attached the PASID, by the ID of their object */
@@ -112,8 +112,9 @@ int iommufd_pasid_check_rid(struct iommufd_group *igroup,
  * iommufd_pasid_check_auto - Can the RID of a group be attached to an IOAS?
  * @igroup: The group
  *
- * The domains of an IOAS do not support PASIDs. iommufd_pasid_check_rid() refuses
- * them in any case, but a domain that is to replace another is filled before.
+ * The domains of an IOAS do not support PASIDs. iommufd_pasid_check_rid()
+ * refuses them in any case, but in a replace only after the new domain has been
+ * filled.
  *
  * Return: 0, or -EINVAL if PASIDs are attached.
  */
@@ -219,6 +220,12 @@ static void iommufd_pasid_free(struct iommufd_group *igroup, ioasid_t pasid,
 	kfree(entry);
 }
 
+/* The core gives up a PASID that it cannot attach again after a reset */
+static bool iommufd_pasid_is_set(struct iommufd_group *igroup, ioasid_t pasid)
+{
+	return !IS_ERR(iommu_attach_handle_get(igroup->group, pasid, 0));
+}
+
 static int iommufd_pasid_attach(struct iommufd_device *idev, ioasid_t pasid,
 				struct iommufd_hw_pagetable *hwpt)
 {
@@ -252,12 +259,13 @@ static int iommufd_pasid_attach(struct iommufd_device *idev, ioasid_t pasid,
 			goto err_free;
 	}
 
-	/* A page fault must find the device */
+	/* Insert the device before a page fault can look it up */
 	rc = xa_insert(&entry->devices, idev->obj.id, idev, GFP_KERNEL_ACCOUNT);
 	if (rc)
 		goto err_iopf;
 
-	if (first) {
+	/* A device that joins others attaches a PASID that the core has given up */
+	if (!iommufd_pasid_is_set(igroup, pasid)) {
 		rc = iommu_attach_device_pasid(hwpt->domain, idev->dev, pasid,
 					       &entry->handle->handle);
 		if (rc)
@@ -297,7 +305,7 @@ static void iommufd_pasid_leave(struct iommufd_device *idev, ioasid_t pasid,
 		iommufd_fault_iopf_disable(idev);
 }
 
-/* @entry is gone after this if @idev was the last device that had attached it */
+/* Frees @entry if @idev was the last device that had it attached */
 static void iommufd_pasid_left(struct iommufd_device *idev, ioasid_t pasid,
 			       struct iommufd_pasid *entry)
 {
@@ -324,10 +332,7 @@ static int iommufd_pasid_set_domain(struct iommufd_device *idev, ioasid_t pasid,
 				    struct iommufd_hw_pagetable *hwpt,
 				    struct iommufd_attach_handle *handle)
 {
-	struct iommu_group *group = idev->igroup->group;
-
-	/* The core gives up a PASID that it cannot attach again after a reset */
-	if (IS_ERR(iommu_attach_handle_get(group, pasid, 0)))
+	if (!iommufd_pasid_is_set(idev->igroup, pasid))
 		return iommu_attach_device_pasid(hwpt->domain, idev->dev, pasid,
 						 &handle->handle);
 	return iommu_replace_device_pasid(hwpt->domain, idev->dev, pasid,
@@ -352,9 +357,8 @@ static int iommufd_pasid_replace(struct iommufd_device *idev, ioasid_t pasid,
 	if (!entry || !xa_load(&entry->devices, idev->obj.id))
 		return -EINVAL;
 	old = entry->hwpt;
-	/* Attach it again if the core has given it up after a reset */
-	if (old == hwpt &&
-	    !IS_ERR(iommu_attach_handle_get(igroup->group, pasid, 0)))
+	/* Attach it again if the core has given it up */
+	if (old == hwpt && iommufd_pasid_is_set(igroup, pasid))
 		return 0;
 	rc = iommufd_pasid_check(idev, pasid, hwpt);
 	if (rc)

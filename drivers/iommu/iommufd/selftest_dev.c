@@ -3,11 +3,11 @@
  * Abilities of mock devices that are unrelated to vIOMMUs, for
  * tools/testing/selftests/iommu.
  *
- * Several mock devices can share an IOMMU group. They have MSIs that pass the
- * IOMMU, which is modelled only as far as an IOVA for the doorbell. And they
- * have gates: a closed gate stops any thread that reaches it, in the middle of
- * its work, until the test has seen how other threads behave. Each stop is
- * short enough not to trigger the watchdog for hung tasks.
+ * Several mock devices can share an IOMMU group. Their MSIs pass the IOMMU;
+ * only the IOVA of the doorbell is modelled. A mock device also has gates: a
+ * closed gate stops any thread that reaches it, in the middle of its work,
+ * until the test has seen how other threads behave. Each stop is short enough
+ * not to trigger the watchdog for hung tasks.
  */
 #include <linux/iommu.h>
 #include <linux/iommufd.h>

@@ -162,8 +162,9 @@ int iommufd_test_dmabuf_revoke(struct iommufd_ucmd *ucmd,
 }
 
 /*
- * Check that an HWPT has the range of the dma-buf at @iova, and as the memory of a
- * device. Return: -ENOENT if nothing is mapped there, -EINVAL if other memory is.
+ * Check that an HWPT maps the range of the dma-buf at @iova, as memory of a
+ * device. Return: -ENOENT if nothing is mapped there, -EINVAL if other memory
+ * is.
  */
 int iommufd_test_md_check_dmabuf(struct iommufd_ucmd *ucmd,
 				 struct iommu_test_cmd *cmd)

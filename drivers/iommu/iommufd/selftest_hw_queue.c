@@ -2,9 +2,9 @@
 /*
  * HW_QUEUEs of the mock vIOMMUs, and their memory for mmap().
  *
- * The mock driver does not read its queues. It checks that the core hands over
- * the physical address of the memory, and lets each queue depend on the queue
- * with the index before.
+ * The mock driver does not read its queues. It checks that the core passes the
+ * physical address of the memory, and lets each queue depend on the queue with
+ * the previous index.
  *
  * The "registers" of a vIOMMU are two pages of memory. A vIOMMU of another type
  * has two pages with page faults. It counts the faults, and zaps the pages when

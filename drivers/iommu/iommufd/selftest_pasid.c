@@ -2,9 +2,9 @@
 /*
  * PASIDs of the mock IOMMU driver, for tools/testing/selftests/iommu.
  *
- * A mock device remembers the domain of each PASID, which stands for the table of
- * the hardware. So a test sees that the driver and the core agree, also after an
- * attach that has failed.
+ * A mock device remembers the domain of each PASID, in place of the table of
+ * the hardware. So a test can check that the driver and the core agree, also
+ * after an attach that has failed.
  */
 #include <linux/iommu.h>
 #include <linux/iommufd.h>

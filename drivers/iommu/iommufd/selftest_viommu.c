@@ -4,7 +4,8 @@
  *
  * The mock driver has two IOMMUs, so that tests can use an object of the first
  * behind the second, and vice versa. They share page tables as far as the
- * formats agree: the second IOMMU has only a single page size.
+ * formats agree: the second IOMMU has only a single page size. A third IOMMU
+ * has a driver without domain_alloc_user().
  *
  * A mock device has a few "caches", which are numbers. Probe sets them to a
  * value that no guest would write, and an invalidation through a vIOMMU makes
@@ -32,11 +33,11 @@
 #include "selftest_viommu.h"
 
 /*
- * These are not registered: the bus has only a single driver, which calls this
- * file for devices with a flag.
+ * These are not registered, since the bus has only a single driver. Its
+ * probe_device() returns them for devices with a flag.
  */
 struct iommu_device mock_iommu2;
-/* For the core this has another driver, without domain_alloc_user() */
+/* To the core, this IOMMU has another driver, without domain_alloc_user() */
 struct iommu_device mock_iommu3;
 static struct iommu_ops mock_iommu3_ops;
 
@@ -66,7 +67,7 @@ void mock_iommus_exit(void)
 	iommu_device_sysfs_remove(&mock_iommu2);
 }
 
-/* Whether @iommu can walk tables like @domain's. Only these have sizes. */
+/* Can @iommu walk the tables of @domain? Without tables it has no page sizes */
 bool mock_iommu_can_use(struct iommu_device *iommu, struct iommu_domain *domain)
 {
 	return iommu != &mock_iommu2 || hweight_long(domain->pgsize_bitmap) <= 1;
@@ -107,7 +108,7 @@ int mock_dev_set_pasid_bits(struct device *dev)
 	return device_create_managed_software_node(dev, props, NULL);
 }
 
-/* Undo the above for a device that was never added */
+/* Undo mock_dev_set_pasid_bits() for a device that was never added */
 void mock_viommu_dev_abort(struct device *dev)
 {
 	device_remove_software_node(dev);
@@ -141,7 +142,7 @@ bool mock_viommu_has_dev(struct iommufd_viommu *viommu, struct device *dev)
 	return ret;
 }
 
-/* @dev is attached, through @viommu unless it is NULL */
+/* @dev is being attached to @domain, through @viommu unless it is NULL */
 int mock_viommu_dev_attach(struct device *dev, struct iommu_domain *domain,
 			   struct iommufd_viommu *viommu)
 {

@@ -44,8 +44,9 @@ struct mock_gate {
 
 /**
  * struct mock_viommu_dev - The part of a mock device for vIOMMUs and gates
- * @vdev: Its vDEVICE, written by the vDEVICE only. A device has a single vDEVICE
- *        at a time; it stays for an RCU grace period after that
+ * @vdev: Its vDEVICE, written by the ops of the vDEVICE only. A device has a
+ *        single vDEVICE at a time; it stays for an RCU grace period after this
+ *        is cleared
  * @attached: The vIOMMU it is attached through, for comparison only. Written by
  *            the attach, under the mutex of the group
  * @domain: The domain it is attached to, for comparison only. Written like
@@ -55,9 +56,9 @@ struct mock_gate {
  * @answers: The number of answers to these, by response code
  * @cache: Stands for the caches that an invalidation reaches, see
  *         IOMMU_TEST_OP_DEV_CHECK_CACHE
- * @group: The group that it must join when it is added, NULL for its own. This
- *         has no meaning afterwards
- * @gate: Where a test can stop threads that use the device
+ * @group: The group that it must join when it is added, NULL for a group of its
+ *         own. Not used afterwards
+ * @gate: The gates where a test can stop threads that use the device
  * @pasids: The domains of PASIDs, for comparison only. Written by the attach and
  *          the detach, under the mutex of the group
  * @pasid_fails: The next attach of IOMMU_TEST_PASID_RESERVED must fail. Written
@@ -79,12 +80,12 @@ struct mock_viommu_dev {
 
 /**
  * struct mock_viommu - A vIOMMU of any type
- * @core: For the core
+ * @core: The part of the iommufd core
  * @queues: Its HW_QUEUEs by their index
  * @queues_lock: Protects @queues
  * @pages: Its memory, or NULL. Written before the vIOMMU is published
- * @mmap_offset: Where the memory is for mmap()
- * @faults: How many page faults there were
+ * @mmap_offset: Offset of the memory for mmap()
+ * @faults: Number of page faults so far
  * @faults_lock: Protects @faults. While it is held, no page becomes mapped. Taken
  *               with mmap_lock held
  */

@@ -14,18 +14,19 @@
  *    later.
  *  - A group remembers the doorbells that its devices use (sw_msi_used). All of
  *    them are mapped in a domain before the group is attached to it. A doorbell
- *    that is new at this moment is mapped in the next domain (sw_msi_next) too.
+ *    whose first use comes during the attach is mapped in the next domain
+ *    (sw_msi_next) as well.
  *  - A driver without domain_alloc_user() sets a domain up only when it is
- *    attached, so nothing can be mapped before. There the doorbells are mapped
- *    right after the attach.
+ *    attached, so nothing can be mapped before. In such a domain the doorbells
+ *    are mapped right after the attach.
  *  - Doorbells are unmapped when the last group leaves the domain, as long as
  *    the window is still reserved in the IOAS. Each device reserves the window for
  *    itself: SMMUs report it for all devices of a group, so it is reserved for as
  *    long as any of them is attached.
  *  - Page tables for the window are allocated before the first attach, where
- *    they can be charged. The irqchip asks with locks held that interrupts of
- *    all VMs need, and must not wait for a VM at the limit of its memory. So
- *    nothing is charged under sw_msi.lock.
+ *    they can be charged. The irqchip calls with locks held that the interrupts
+ *    of all VMs need, and must not wait for a VM that is at the limit of its
+ *    memory. Hence nothing is charged under sw_msi.lock.
  *
  * For a nested domain, "the domain" is that of the parent, and the IOVA is an
  * IPA. The VMM must ensure that the guest's stage 1 maps an address to
@@ -154,10 +155,9 @@ iommufd_sw_msi_maps_after_attach(struct iommufd_hwpt_paging *hwpt_paging)
 /*
  * Allocate the page tables of the window, by a mapping that is removed again:
  * an unmap leaves the tables. This happens before the first device with this
- * window is attached, so no device can read the zero page in between. The
- * tables are freed if the VMM maps a block in their place while nothing is
- * attached. At most two tables are allocated again after this, which are not
- * charged.
+ * window is attached, so no device can read the zero page in between. If the
+ * VMM maps a block in their place while nothing is attached, the tables are
+ * freed. At most two tables are then allocated again later, without a charge.
  */
 static int iommufd_sw_msi_alloc_tables(struct iommufd_group *igroup,
 				       struct iommufd_hwpt_paging *hwpt_paging)
@@ -306,7 +306,7 @@ int iommufd_sw_msi_attach(struct iommufd_group *igroup,
 
 	lockdep_assert_held(&igroup->lock);
 
-	/* Nothing may be mapped without tables, so set sw_msi_next later */
+	/* Set sw_msi_next after this: nothing may be mapped without tables */
 	rc = iommufd_sw_msi_alloc_tables(igroup, hwpt_paging);
 	if (rc)
 		return rc;

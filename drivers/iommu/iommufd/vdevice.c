@@ -60,7 +60,7 @@ void iommufd_vdevice_destroy(struct iommufd_object *obj)
 
 	mutex_lock(&ictx->vdev_lock);
 	vdev->idev->igroup->has_vdev = false;
-	/* The last use of the device, which the waiter for NULL may free */
+	/* The last use of the device, which can be freed from here on */
 	smp_store_release(&vdev->idev->vdev, NULL);
 	mutex_unlock(&ictx->vdev_lock);
 	wake_up_all(&ictx->destroy_wait);
@@ -85,7 +85,7 @@ void iommufd_device_remove_vdevice(struct iommufd_device *idev)
 
 	mutex_lock(&ictx->vdev_lock);
 	idev->vdev_blocked = true;
-	/* It is not freed as long as the pointer is set and the lock is held */
+	/* The vDEVICE stays while the pointer is set and the lock is held */
 	vdev = idev->vdev;
 	if (vdev)
 		ours = xa_cmpxchg(&ictx->objects, vdev->obj.id, &vdev->obj,
@@ -103,7 +103,7 @@ void iommufd_device_remove_vdevice(struct iommufd_device *idev)
 
 	/*
 	 * No lookup can find the object any more. An ioctl that found it before
-	 * only checks its type, which is wrong, and puts it.
+	 * can only see that the type is wrong, and puts the object.
 	 */
 	if (!refcount_dec_and_test(&vdev->obj.shortterm_users))
 		wait_event(ictx->destroy_wait,

@@ -10,15 +10,15 @@
  * vIOMMU as the last step of its allocation. No spinlock is held while user
  * memory is accessed.
  *
- * A reader copies the first entry of the ring, copies this to user space, and
- * only then removes the entry. This is safe because readers are serialised, and
- * because reporting does not touch entries that are in use.
+ * A reader copies the first entry of the ring to a buffer, copies the buffer to
+ * user space, and only then removes the entry. This is safe because readers are
+ * serialised, and because reporting does not touch entries that are in use.
  *
- * There are types of events of which only the latest counts, such as a map of
- * all errors. Their ring has one entry, which an event replaces in place: its
- * sequence number stays, since user space has not seen it. If a reader is
- * copying the entry, it has seen this number. Then the entry stays in the ring
- * as the next event.
+ * Of some types of events only the latest counts, such as a map of all errors.
+ * Their ring has one entry, which a new event replaces in place. The entry
+ * keeps its sequence number, since user space has not seen this number. But if
+ * a reader is copying the entry, user space sees the number. Then the entry
+ * stays in the ring as the next event, with a new number.
  */
 #include <linux/bits.h>
 #include <linux/file.h>

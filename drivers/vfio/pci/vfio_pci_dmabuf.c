@@ -13,8 +13,9 @@
  *  - Any code that ends this access holds memory_lock for write, and first removes
  *    the mappings of the CPUs with vfio_pci_zap_bars(). This also revokes the
  *    dma-bufs.
- *  - An importer gets the address with memory_lock held for read, and has to be
- *    attached before. So it either fails, or is notified when the access ends.
+ *  - An importer gets the address with memory_lock held for read, and must be
+ *    attached before. So it either gets an error, or is notified when the
+ *    access ends.
  *
  * The dma-buf can be mapped again as soon as the BARs can be accessed again, until
  * the device is closed.
@@ -57,7 +58,7 @@ struct vfio_pci_dmabuf {
 	struct dma_buf *dmabuf;
 	/* In vfio_pci_dmabufs::list */
 	struct list_head node;
-	/* Of the first range. No importer can map a dma-buf with several ranges */
+	/* Start of the first range; several ranges can never be mapped */
 	phys_addr_t phys;
 	u32 nr_ranges;
 };
@@ -76,7 +77,7 @@ static void vfio_pci_dmabufs_put(struct vfio_pci_dmabufs *dmabufs)
 	kref_put(&dmabufs->kref, vfio_pci_dmabufs_free);
 }
 
-/* Return: vdev->dmabufs with a reference for the caller, or NULL without memory */
+/* Return: vdev->dmabufs with a reference for the caller, or NULL on failure */
 static struct vfio_pci_dmabufs *
 vfio_pci_dmabufs_get(struct vfio_pci_core_device *vdev)
 {
@@ -251,7 +252,7 @@ vfio_pci_dma_buf_check_ranges(resource_size_t bar_size, u32 nr_ranges,
 	u64 end;
 	u32 i;
 
-	/* Ranges of a page each, none of them twice */
+	/* At most one range for each page of the BAR */
 	if (nr_ranges > bar_size >> PAGE_SHIFT)
 		return -EINVAL;
 
@@ -348,7 +349,7 @@ int vfio_pci_core_feature_dma_buf(struct vfio_device *device, u32 flags,
 	u64 first = 0;
 	int ret, fd;
 
-	/* Such a driver may hide a part of a BAR, or have other memory instead */
+	/* A driver with its own mmap() may hide or replace a part of a BAR */
 	if (device->ops->mmap != vfio_pci_core_mmap)
 		return -EOPNOTSUPP;
 	ret = vfio_check_feature(flags, argsz, VFIO_DEVICE_FEATURE_GET,

@@ -18,8 +18,8 @@
  * needs a single CMD_SYNC behind its last command, or a few if it is long. A
  * command counts as completed only after this CMD_SYNC.
  *
- * A new command takes one row of arm_vsmmu_cmds[], and a function that checks
- * it if none of the existing functions does.
+ * To support another command, add a row to arm_vsmmu_cmds[], and a function
+ * that checks it if none of the existing functions does.
  */
 #include <kunit/visibility.h>
 #include <linux/bitfield.h>
@@ -42,15 +42,16 @@
 
 /*
  * Commands that an invalidation may have in the queue before it waits for them.
- * Every other user of the queue waits for the commands in front of its
- * CMD_SYNC, with interrupts off, for a second at most, so no VM may fill the
- * queue. Calls of several blocks take turns.
+ * Every other user of the queue waits, with interrupts off, for the commands in
+ * front of its own CMD_SYNC, and fails after a second. So no VM may fill the
+ * queue: calls with several blocks take turns, see arm_vsmmu::long_calls.
  */
 #define ARM_VSMMU_MAX_PENDING		512
 
 /*
- * ATC_INVs among them. The device answers these at its leisure, so there must
- * not be more than can be outstanding at one device (PCIe has 32 ITags).
+ * ATC_INVs among these commands. A device may take its time to answer them, so
+ * there must not be more than can be outstanding at a single device: PCIe has
+ * 32 ITags.
  */
 #define ARM_VSMMU_MAX_ATC		32
 
@@ -65,9 +66,10 @@
  * @word_0_ds: The same with range invalidation and IDR5.DS
  * @word_1: Bits of word 1 that may be set
  * @word_1_ril: More bits of word 1, with range invalidation
- * @fast: Without a bit of the columns for ranges, the command needs no check
- *        but that of its bits, and is issued as it is under the VMID of the
- *        vSMMU: arm_vsmmu_fast_tlbis() does so without a call of @run
+ * @fast: A command without the bits of the _ril and _ds columns needs no check
+ *        other than the check of its bits, and is issued as it is under the
+ *        VMID of the vSMMU. arm_vsmmu_fast_tlbis() does this without calling
+ *        @run
  * @run: Check all other rules, and queue the commands to be issued. Called with
  *       allowed bits only. Returns 0, -EIO for an illegal command, or an error
  *       of the command queue
@@ -96,7 +98,7 @@ static int arm_vsmmu_issue(struct arm_vsmmu_inv *inv, u64 *cmds,
 	if (sync)
 		inv->pending = 0;
 
-	/* The main queue of the SMMU: others do not support every command */
+	/* Use the main queue: secondary queues do not support every command */
 	return arm_smmu_cmdq_issue_cmdlist(smmu, &smmu->cmdq, cmds, num, sync);
 }
 
@@ -131,7 +133,7 @@ static void arm_vsmmu_queue_cmd(struct arm_vsmmu_inv *inv, u64 word_0,
  * Can the device answer an ATC_INV of the VM? If not, the CMD_SYNC behind it
  * times out, and so does every other CMD_SYNC of the SMMU. An attach that
  * disables ATS waits for the commands that have passed this check. A guest that
- * puts its device to sleep right after it still causes the timeout.
+ * puts its device to sleep right after this check still causes the timeout.
  */
 static bool arm_vsmmu_atc_answers(struct arm_smmu_master *master)
 {
@@ -176,7 +178,7 @@ static int arm_vsmmu_queue_streams(struct arm_vsmmu_inv *inv,
 		return 0;
 	}
 
-	/* More comes out than went in: do not overwrite the next commands */
+	/* The output is longer than the input: keep the commands that follow */
 	ret = arm_vsmmu_flush_block(inv);
 	for (i = 0; !ret && i < master->num_streams; i++) {
 		u64 cmd[CMDQ_ENT_DWORDS] = {
@@ -244,7 +246,7 @@ static int arm_vsmmu_tlbi(struct arm_vsmmu_inv *inv, u64 word_0, u64 word_1)
 	return 0;
 }
 
-/* Everything of the guest, but nothing of the other users of the SMMU */
+/* NSNH_ALL would also affect other users of the SMMU: limit it to the VMID */
 static int arm_vsmmu_tlbi_nsnh_all(struct arm_vsmmu_inv *inv, u64 word_0,
 				   u64 word_1)
 {
@@ -356,7 +358,7 @@ void arm_vsmmu_cmd_rules_init(struct arm_vsmmu_cmd_rules *rules,
 	unsigned int i;
 
 	static_assert(ARRAY_SIZE(arm_vsmmu_cmds) < ARM_VSMMU_MAX_KINDS);
-	/* For every value of the opcode, so that no loop checks a bound */
+	/* kinds[] covers all values of the field, so no loop checks a bound */
 	static_assert(ARRAY_SIZE(rules->kinds) == CMDQ_0_OP + 1);
 
 	memset(rules, 0, sizeof(*rules));
@@ -429,14 +431,14 @@ arm_vsmmu_run_of_cmds(const u64 *cmd, const u64 *end,
 }
 
 /*
- * Fast path: TLBIs that need no check but that of their bits. Returns the first
- * command that does.
+ * Fast path: TLBIs that need no check other than the check of their bits.
+ * Returns the first command that needs more.
  */
 static __always_inline const u64 *
 arm_vsmmu_fast_tlbis(struct arm_vsmmu_inv *inv, const u64 *cmd, const u64 *end)
 {
 	const struct arm_vsmmu_cmd_rules *rules = &inv->vsmmu->rules;
-	/* Without a VMID all commands are written to the same place */
+	/* Without a VMID nothing is issued: each command overwrites the last */
 	const unsigned int step = inv->has_vmid ? CMDQ_ENT_DWORDS : 0;
 	const u64 vmid = inv->vmid;
 	u64 *out = inv->out;
@@ -554,8 +556,8 @@ __arm_vsmmu_run_block(struct arm_vsmmu_inv *inv, unsigned int num, bool last,
 	inv->atc_idx = -1;
 
 	/*
-	 * Attaches of other VMs wait for the section of arm_smmu_atc_srcu, so it
-	 * must not depend on the CPU time that this thread gets.
+	 * Attaches of other VMs wait for the end of the arm_smmu_atc_srcu
+	 * section, which must not depend on the CPU time that this thread gets.
 	 */
 	preempt_disable();
 	rcu_read_lock();
@@ -594,10 +596,10 @@ __arm_vsmmu_run_block(struct arm_vsmmu_inv *inv, unsigned int num, bool last,
  * With many ATC_INVs there may be fewer good commands than @num, and no error:
  * the caller must go on with the rest, in a block of its own.
  *
- * The VMID and the devices are looked up in an RCU read-side section, and may
- * belong to another VM by the time the commands are issued, as the SMMU may
- * have to be waited for. For a TLBI or a CFGI_CD this costs time and does no
- * harm. An ATC_INV must not find the device being reset: the section of
+ * The VMID and the devices are looked up in an RCU read-side section. They may
+ * belong to another VM by the time the commands are issued, because this may
+ * have to wait for the SMMU. For a TLBI or a CFGI_CD this costs time and does
+ * no harm. An ATC_INV must not find the device being reset, so the section of
  * arm_smmu_atc_srcu lasts until the command has completed.
  *
  * Context: Process context.
@@ -660,7 +662,7 @@ int arm_vsmmu_cache_invalidate(struct iommufd_viommu *viommu,
 			break;
 		}
 		done += good;
-		/* An error of a command comes before that of the next one */
+		/* Errors of earlier commands precede the error of the copy */
 		if (copy_ret && !ret && good == got)
 			ret = copy_ret;
 		if (ret)

@@ -22,10 +22,9 @@
  * @has_vmid: The vSMMU has a VMID
  * @atc: Number of ATC_INVs in the block, valid with @atc_idx >= 0
  * @atc_idx: The section of arm_smmu_atc_srcu, -1 outside of it
- * @last_vsid: The vSID that was looked up last, if its device has a single
- *             StreamID, and wider than any vSID otherwise. Valid until
- *             rcu_read_unlock()
- * @last_sid: This StreamID at its place in word 0
+ * @last_vsid: The last vSID that was looked up for a device with a single
+ *             StreamID, U64_MAX if there is none. Valid until rcu_read_unlock()
+ * @last_sid: The StreamID of this device at its place in word 0
  * @out: End of the translated commands of the block that are to be issued
  * @cmds: The block
  *
@@ -50,8 +49,8 @@ struct arm_vsmmu_inv {
  * @inv: The invalidation; need not be cleared
  * @vsmmu: The vSMMU
  *
- * To be called after the guest has handed over the commands. An invalidation of
- * more than one block must be made with arm_vsmmu::long_calls held.
+ * Must be called after the guest has handed over the commands. The caller must
+ * hold arm_vsmmu::long_calls if the invalidation has more than one block.
  */
 static inline void arm_vsmmu_inv_init(struct arm_vsmmu_inv *inv,
 				      struct arm_vsmmu *vsmmu)
@@ -61,8 +60,8 @@ static inline void arm_vsmmu_inv_init(struct arm_vsmmu_inv *inv,
 
 	/*
 	 * Order the guest's writes to its tables before the read of
-	 * arm_smmu_s2_owner::tag. Pairs with arm_smmu_s2_get_tag(): a master
-	 * that is being attached and is not seen here sees these writes.
+	 * arm_smmu_s2_owner::tag. Pairs with arm_smmu_s2_get_tag(): if the tag
+	 * of a concurrent attach is not seen here, the SMMU sees these writes.
 	 */
 	smp_mb();
 }

@@ -5,8 +5,8 @@
  * The physical STE for a guest's STE is made by an allow list. The stage-2 part
  * comes from the nesting parent and the VMID from the vSMMU. Only the bits that
  * the architecture defines for stage 1 are taken from the guest (Arm IHI 0070,
- * 5.2). A bypass by the guest leaves stage 2 alone, under the same VMID: the
- * device's addresses are IPAs then.
+ * 5.2). If the guest's STE is a bypass, only stage 2 translates, under the same
+ * VMID: the device's addresses are then IPAs.
  *
  * The guest's structures in memory (CDs, page tables, its queues) are read by
  * the SMMU, through stage 2, and never by the kernel. arm-smmu-v3-inval.c
@@ -41,7 +41,7 @@
 #define ARM_VSMMU_EVT_1							       \
 	(EVTQ_1_PnU | EVTQ_1_InD | EVTQ_1_RnW | EVTQ_1_CLASS | EVTQ_1_TT_READ)
 
-/* Events in DEFAULT_RATELIMIT_INTERVAL. Each takes 5 lines of the log */
+/* Events logged per DEFAULT_RATELIMIT_INTERVAL. Each takes 5 lines */
 #define ARM_VSMMU_LOG_BURST	3
 
 /**
@@ -225,9 +225,9 @@ static bool arm_vsmmu_has_master(struct arm_vsmmu *vsmmu,
 }
 
 /*
- * Does the guest know a device in the group of @dev? A group may have ports,
- * bridges and unused functions as well. These are attached together with it,
- * and cannot have a vDEVICE.
+ * Does the guest know a device in the group of @dev? A group may also have
+ * ports, bridges and unused functions. These are attached together with the
+ * guest's device, and cannot have a vDEVICE.
  */
 static bool arm_vsmmu_has_group(struct arm_vsmmu *vsmmu, struct device *dev)
 {
@@ -256,7 +256,7 @@ static void arm_vsmmu_start_ats(struct arm_smmu_master *master)
 	if (master->guest_ats || !to_pci_dev(master->dev)->ats_enabled)
 		return;
 	WRITE_ONCE(master->guest_ats, true);
-	/* ATC_INVs of the VM since ATS was enabled have not been passed on */
+	/* Make up for the ATC_INVs that were dropped since ATS was enabled */
 	arm_smmu_atc_inv_master(master, IOMMU_NO_PASID);
 }
 
@@ -266,7 +266,7 @@ static bool arm_vsmmu_report_evt(struct arm_smmu_master *master, const u64 *evt)
 	struct iommu_vevent_arm_smmuv3 vevt = {};
 	struct iommufd_vdevice *vdev;
 
-	/* A device with a vDEVICE may be attached to a domain of the host */
+	/* A device with a vDEVICE may be attached to a stage 1 of the host */
 	if (READ_ONCE(master->s1_owner) == ARM_SMMU_S1_HOST)
 		return false;
 
@@ -327,7 +327,7 @@ bool arm_vsmmu_handle_evt(struct arm_smmu_device *smmu, u64 *evt)
 		needs_s1 = true;
 		break;
 	case EVT_ID_BAD_SUBSTREAMID:
-		/* The guest's STE may be a bypass if the device has PASIDs */
+		/* With a PASID, DMA causes this even if the STE is a bypass */
 		break;
 	default:
 		return false;
@@ -361,8 +361,8 @@ static void arm_vsmmu_report_lost(struct arm_smmu_device *smmu,
  * arm_vsmmu_lost_evts - Report an overflow of the event queue to all VMs
  * @smmu: The SMMU
  *
- * Any VM may have lost events, and must be notified, like a guest by the
- * overflow flag of its own queue. The walk through all streams takes less time
+ * Any VM may have lost events and must be notified, as the overflow flag of an
+ * event queue notifies a driver. The walk through all streams takes less time
  * than the handling of the events that filled the queue.
  *
  * Context: The thread of the event queue.
@@ -414,7 +414,10 @@ void arm_vsmmu_update_event_owner(struct arm_smmu_master *master)
 		break;
 	case IOMMU_DOMAIN_NESTED:
 		WRITE_ONCE(master->user_owned, true);
-		/* Nor does an abort. For stage 1 the attach has set it */
+		/*
+		 * An abort raises no events either, and for a stage 1 the
+		 * attach has already set the owner.
+		 */
 		if (arm_smmu_nested_cfg(to_smmu_nested_domain(master->domain)) ==
 		    STRTAB_STE_0_CFG_BYPASS)
 			WRITE_ONCE(master->s1_owner, ARM_SMMU_S1_NONE);
@@ -436,7 +439,7 @@ void arm_vsmmu_update_event_owner(struct arm_smmu_master *master)
  * neither fill the log nor keep the events of the host's devices out of it.
  *
  * Context: The thread of the event queue.
- * Return: the rate limit, NULL for that of the host's devices.
+ * Return: the rate limit, NULL if the device is not owned by user space.
  */
 struct ratelimit_state *arm_vsmmu_evt_ratelimit(struct arm_smmu_device *smmu,
 						const u64 *evt)
@@ -508,7 +511,7 @@ static int arm_smmu_attach_dev_nested(struct iommu_domain *domain,
 		 */
 		.disable_ats = cfg == STRTAB_STE_0_CFG_ABORT || (s1 && !eats),
 		.guest_ats = s1 && eats,
-		/* An abort is in the list of the parent, but has no VMID */
+		/* An abort is tracked in the parent, but needs no VMID */
 		.no_s2 = cfg == STRTAB_STE_0_CFG_ABORT,
 		.s2_owner = &vsmmu->s2_owner,
 	};
@@ -668,8 +671,8 @@ static const struct iommufd_viommu_ops arm_vsmmu_ops = {
  * arm_smmu_can_nest - Does the SMMU support nested translation?
  * @smmu: The SMMU
  *
- * To be called only for a request that needs it: if the SMMU does not support
- * it, the reason is logged once.
+ * Must be called only for a request that needs it, because the reason for a
+ * refusal is logged, once.
  *
  * Return: true if it does.
  */
@@ -762,7 +765,7 @@ int arm_vsmmu_init(struct iommufd_viommu *viommu, struct iommu_domain *parent,
 }
 EXPORT_SYMBOL_IF_KUNIT(arm_vsmmu_init);
 
-/* Make the tables with the CDs of PASIDs reachable or not for the SMMU */
+/* Set or clear V of all second-level CD tables except that of the RID */
 static void arm_smmu_set_cd_tables_valid(struct arm_smmu_ctx_desc_cfg *cd_table,
 					 bool valid)
 {

@@ -16,13 +16,13 @@
 #include "arm-smmu-v3-s2.h"
 
 #ifdef CONFIG_ARM_SMMU_V3_IOMMUFD
-/* Kinds of commands that a guest may send, and 0 for all others */
+/* Kinds of commands. Kind 0 is for commands that no guest may send */
 #define ARM_VSMMU_MAX_KINDS		16
 
 /**
  * struct arm_vsmmu_cmd_match - A set of commands, by the bits that are fixed
  * @fixed_0: The bits of word 0 that must be as in @value_0
- * @value_0: Their value. With a bit that is not in @fixed_0, the set is empty
+ * @value_0: The value of these bits. Any other bit makes the set empty
  * @fixed_1: The bits of word 1 that must be 0
  */
 struct arm_vsmmu_cmd_match {
@@ -34,8 +34,8 @@ struct arm_vsmmu_cmd_match {
 /**
  * struct arm_vsmmu_cmd_rules - The commands that guests of an SMMU may send
  * @kinds: The kind of a command by its opcode, 0 if it is illegal
- * @allow: The commands in which only bits that may be set are set, by kind
- * @fast: The commands that need no other check, by kind
+ * @allow: By kind, the commands without any bit that must not be set
+ * @fast: By kind, the commands that need no other check
  * @ds: The SMMU has 52-bit addresses with 4K and 16K granules (IDR5.DS)
  */
 struct arm_vsmmu_cmd_rules {
@@ -50,13 +50,12 @@ struct arm_vsmmu_cmd_rules {
  * @core: The object of iommufd
  * @smmu: The SMMU
  * @s2_parent: The stage 2, held by @core
- * @s2_owner: Its tag, for as long as an STE of the guest other than abort is in
- *            use
+ * @s2_owner: The owner of the tag with the VMID, see arm-smmu-v3-s2.c
  * @overflows: arm_smmu_device::vsmmu_overflows at the last overflow that was
  *             reported to the VM. Locked by arm_smmu_device::streams_mutex
  * @rules: The commands that the guest may send
- * @long_calls: Held while several blocks of commands are issued, so that the
- *              queue has the commands of one long call at most
+ * @long_calls: Held while several blocks of commands are issued, so that at
+ *              most one long call of the VM has commands in the queue
  */
 struct arm_vsmmu {
 	struct iommufd_viommu core;
@@ -183,9 +182,8 @@ static inline void arm_smmu_free_cds_of_user(struct arm_smmu_master *master)
 #endif /* CONFIG_ARM_SMMU_V3_IOMMUFD */
 
 /*
- * Is DMA coherent with any memory attributes of stage 1? S2FWB does not
- * override a device that sets No Snoop. VFIO prevents this if there is no
- * CANWBS.
+ * Is DMA coherent whatever the memory attributes of stage 1? S2FWB does not
+ * override No Snoop, but without CANWBS VFIO does not let a device enable it.
  */
 static inline bool arm_smmu_is_coherent(struct arm_smmu_master *master,
 					struct arm_smmu_domain *smmu_domain)

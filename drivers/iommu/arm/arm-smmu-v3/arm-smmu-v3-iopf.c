@@ -28,7 +28,7 @@
 
 #include "arm-smmu-v3.h"
 
-/* A full queue takes a fraction of this, even with each event in the log */
+/* Handling a full queue takes much less, even if all events are logged */
 #define ARM_SMMU_EVTQ_FLUSH_US		(10 * USEC_PER_SEC)
 
 /* Number of events that the SMMU has written and the thread has not handled */
@@ -90,8 +90,8 @@ int arm_smmu_evtq_flush(struct arm_smmu_device *smmu)
  * call each stall in the event queue is assumed to belong to @domain, so
  * earlier stalls must have been terminated.
  *
- * Context: May sleep. The caller holds the mutex of the group, under which
- * alone arm_smmu_master::iopf_rid changes.
+ * Context: May sleep. The caller holds the mutex of the group, without which
+ * arm_smmu_master::iopf_rid does not change.
  * Return: 0, -ETIMEDOUT if the event queue is not read.
  */
 int arm_smmu_iopf_drain(struct arm_smmu_master *master,
@@ -169,16 +169,16 @@ void arm_smmu_iopf_detach_done(struct arm_smmu_master *master,
 }
 
 /**
- * arm_smmu_iopf_attach_pasid - Be ready for page faults of the domain of a PASID
+ * arm_smmu_iopf_attach_pasid - Prepare for the page faults of a PASID's domain
  * @master: The master
  * @domain: The domain that will be attached to a PASID of @master. It must not be
- *          of SVA, whose users enable page faults themselves
+ *          an SVA domain, whose users enable page faults themselves
  *
- * To be followed by arm_smmu_iopf_detach_pasid() when @domain is not attached to
- * the PASID any more, or the attach fails.
+ * Must be followed by arm_smmu_iopf_detach_pasid() when @domain is no longer
+ * attached to the PASID, or if the attach fails.
  *
- * Context: May sleep. The caller holds the mutex of the group, under which alone
- * arm_smmu_master::iopf_pasids changes, and not arm_smmu_asid_lock.
+ * Context: May sleep. The caller holds the mutex of the group, without which
+ * arm_smmu_master::iopf_pasids does not change, but not arm_smmu_asid_lock.
  * Return: as arm_smmu_iopf_attach(), or -ETIMEDOUT if the event queue is not read.
  */
 int arm_smmu_iopf_attach_pasid(struct arm_smmu_master *master,
@@ -210,9 +210,9 @@ int arm_smmu_iopf_attach_pasid(struct arm_smmu_master *master,
 }
 
 /**
- * arm_smmu_iopf_detach_pasid - Be done with page faults of the domain of a PASID
+ * arm_smmu_iopf_detach_pasid - Stop the page faults of a PASID's domain
  * @master: The master
- * @domain: The domain that is not attached to the PASID any more, or NULL
+ * @domain: The domain that is no longer attached to the PASID, or NULL
  *
  * The CD must have been changed and synced.
  *

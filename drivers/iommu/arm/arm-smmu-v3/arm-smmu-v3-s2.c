@@ -7,7 +7,7 @@
  * instance and a VMID of this instance, under which translations of one stage 2
  * are cached. (VT-d has struct cache_tag for the same purpose.)
  *
- * These have a tag:
+ * Users of tags:
  *
  *  - Each vSMMU with an STE of its guest in use, other than abort, has its own
  *    tag, as the guest chooses its ASIDs freely: two guests under one VMID
@@ -51,11 +51,11 @@
  * barriers order arm_smmu_s2_owner::tag against a guest's writes to its own
  * tables before its invalidation.
  *
- * They are not enough for arm_smmu_s2_tag::guest. Other masters may use the
- * stage 2 under the same VMID already. As long as their entry is in the TLB, it
- * may serve a nested master without a read of the PTE. Hence the flag must be
- * read after the CMD_SYNC that confirms the invalidation of the entry, with a
- * barrier in between, as a CMD_SYNC by itself orders only writes:
+ * These barriers are not enough for arm_smmu_s2_tag::guest. Other masters may
+ * use the stage 2 under the same VMID already. As long as their entry is in the
+ * TLB, it may serve a nested master without a read of the PTE. So the flag must
+ * be read after the CMD_SYNC that confirms the invalidation of the entry, with
+ * a barrier in between, as a CMD_SYNC by itself orders only writes:
  *
  *	unmap				attach
  *	-----				------
@@ -301,7 +301,7 @@ arm_smmu_s2_hold_tag(struct arm_smmu_device *smmu,
 /**
  * arm_smmu_s2_put_tag - Undo arm_smmu_s2_get_tag()
  * @tag: The tag, or NULL
- * @guest: It was gotten for an owner
+ * @guest: @tag was gotten for an owner
  *
  * The STE with the VMID must have been replaced, and the replacement synced.
  *
@@ -342,7 +342,7 @@ void arm_smmu_s2_put_tag(struct arm_smmu_s2_tag *tag, bool guest)
 EXPORT_SYMBOL_IF_KUNIT(arm_smmu_s2_put_tag);
 
 /**
- * arm_smmu_s2_destroy_stale - Free the tags that were never confirmed
+ * arm_smmu_s2_destroy_stale - Free the tags with unconfirmed invalidation
  * @smmu: The SMMU, which is disabled and caches nothing any more
  */
 void arm_smmu_s2_destroy_stale(struct arm_smmu_device *smmu)

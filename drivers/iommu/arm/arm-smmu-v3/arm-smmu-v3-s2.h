@@ -25,7 +25,7 @@ struct arm_smmu_s2_owner {
 /**
  * struct arm_smmu_s2_tag - A TLB namespace of one stage-2 table
  * @node: In arm_smmu_domain::s2_tags, read under RCU
- * @stale: In arm_smmu_device::vmids_stale, when there are no more users and the
+ * @stale: In arm_smmu_device::vmids_stale, if there are no more users but the
  *         SMMU has not confirmed the invalidation
  * @rcu: For freeing
  * @smmu_domain: The stage 2

@@ -63,8 +63,8 @@
 #include "arm-smmu-v3-vcmdq.h"
 
 /*
- * A guest that has just rung the doorbell must be able to write the register
- * before the next zap, which sets the minimum.
+ * The minimum must be long enough for a guest that has just rung the doorbell
+ * to write the register before the next zap.
  */
 #define ARM_VCMDQ_POLL_NS_MIN	(10 * NSEC_PER_USEC)
 #define ARM_VCMDQ_POLL_NS_MAX	(10 * NSEC_PER_MSEC)
@@ -108,7 +108,7 @@ static void arm_vcmdq_write_cons(struct arm_vcmdq *q,
 {
 	u32 val = q->cons | FIELD_PREP(CMDQ_CONS_ERR, q->error);
 
-	/* The guest must see this after the commands have completed */
+	/* The guest must not see this before the commands have completed */
 	smp_store_release(&regs->cons, cpu_to_le32(val));
 }
 
@@ -116,7 +116,7 @@ static void arm_vcmdq_write_gerror(struct arm_vcmdq *q,
 				   struct arm_vcmdq_regs *regs, u32 gerror)
 {
 	q->gerror = gerror;
-	/* The guest must find the error in CONS after this */
+	/* A guest that sees the error must find its code in CONS */
 	smp_store_release(&regs->gerror, cpu_to_le32(gerror));
 }
 
@@ -226,7 +226,7 @@ static u32 arm_vcmdq_consume(struct arm_vcmdqv *vcmdqv, struct arm_vcmdq *q,
 		if (ret)
 			q->sync_failed = true;
 	}
-	/* Some blocks are too large for a single CMD_SYNC of the driver */
+	/* Commands are left for a further block, or there is no CMD_SYNC yet */
 	if (good < num || !sync)
 		return CMDQ_ERR_CERROR_NONE_IDX;
 	if (sync < 0)
@@ -313,9 +313,9 @@ EXPORT_SYMBOL_IF_KUNIT(arm_vcmdqv_round);
 
 /*
  * Has a register changed since the last round? This must not sleep, because the
- * task may not be TASK_RUNNING. Only the worker writes the last seen values of a
- * queue. A queue may be added or removed at the same time: its registers stay,
- * and adding a queue kicks the worker.
+ * task may not be TASK_RUNNING. The last seen values of a queue are written by
+ * the worker only, or when the queue is added or removed. This may happen at
+ * the same time: the registers stay, and adding a queue kicks the worker.
  */
 static bool arm_vcmdqv_changed(struct arm_vcmdqv *vcmdqv)
 {
@@ -402,7 +402,7 @@ VISIBLE_IF_KUNIT bool arm_vcmdqv_work(void *data)
 }
 EXPORT_SYMBOL_IF_KUNIT(arm_vcmdqv_work);
 
-/* The worker was killed with its process. The queues stop until a new start */
+/* The worker was killed with its process: no queue runs until a new start */
 VISIBLE_IF_KUNIT void arm_vcmdqv_killed(void *data)
 {
 	struct arm_vcmdqv *vcmdqv = data;

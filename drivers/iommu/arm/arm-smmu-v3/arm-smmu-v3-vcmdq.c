@@ -161,7 +161,7 @@ static int arm_vcmdqv_vdevice_init(struct iommufd_vdevice *vdev)
 	struct arm_vcmdqv *vcmdqv = to_vcmdqv(vdev->viommu);
 	int ret;
 
-	/* The hardware translates this number of single StreamIDs */
+	/* The hardware maps a limited number of vSIDs, each to one StreamID */
 	if (vdev->virt_id > ARM_VCMDQ_VSID_MAX)
 		return -EINVAL;
 	if (master->num_streams != 1)
@@ -173,7 +173,7 @@ static int arm_vcmdqv_vdevice_init(struct iommufd_vdevice *vdev)
 		if (ret)
 			return ret;
 	}
-	/* This must come last, as it could be undone only after RCU readers */
+	/* This must come last: undoing it would have to wait for RCU readers */
 	ret = arm_vsmmu_vdevice_init(vdev);
 	if (ret && vcmdqv->impl->vdevice_init)
 		vcmdqv->impl->vdevice_destroy(vcmdqv, vdev);
@@ -200,7 +200,10 @@ static size_t arm_vcmdqv_vevent_size(struct iommufd_viommu *viommu,
 	return arm_vsmmu_vevent_size(viommu, type);
 }
 
-/* Each map has all errors. VMMs ask for a depth that would be costly */
+/*
+ * The map in an event has all errors, so only the latest event is needed. VMMs
+ * ask for a depth of the queue that would be costly.
+ */
 static bool arm_vcmdqv_vevent_coalesce(struct iommufd_viommu *viommu,
 				       unsigned int type)
 {

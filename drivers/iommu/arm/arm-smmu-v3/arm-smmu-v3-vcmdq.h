@@ -48,8 +48,8 @@ struct vhost_task;
  * @config: EN, set if the guest wants the queue to be enabled
  * @status: EN_OK, set while the queue is enabled
  * @gerror: CMDQ_ERR, toggled by an error
- * @gerrorn: CMDQ_ERR, made equal to that of @gerror by the guest, to
- *           acknowledge the error
+ * @gerrorn: CMDQ_ERR, set by the guest to the value in @gerror, to acknowledge
+ *           the error
  * @reserved: No registers
  *
  * The memory is shared with the guest and the VMM. The worker reads @prod,
@@ -165,8 +165,8 @@ struct arm_vcmdqv_impl {
  * @num_vsids: Number of vDEVICEs. Protected by the mutex that the core holds in
  *             iommufd_viommu_ops::vdevice_init and vdevice_destroy
  *
- * From @regs on, all but @offset, @lock, @start_lock, @num_vsids and
- * arm_vcmdq::hw_queue is for the implementation in software.
+ * All members from @regs on, except @offset, @lock, @start_lock, @num_vsids and
+ * arm_vcmdq::hw_queue, are for the implementation in software.
  */
 struct arm_vcmdqv {
 	struct arm_vsmmu vsmmu;

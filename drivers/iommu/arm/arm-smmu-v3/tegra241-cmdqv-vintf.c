@@ -11,7 +11,7 @@
  * takes TLBI_NH_ASID, TLBI_NH_VA, ATC_INV and CMD_SYNC. All other commands come
  * by IOMMU_HWPT_INVALIDATE, and go to the queue of the SMMU itself.
  *
- * A guest writes to page 0 of its VINTF at any time, also while the kernel
+ * A guest may write to page 0 of its VINTF at any time, even while the kernel
  * starts or stops a queue. Page 0 shows only queues whose CMDQ_ALLOC has ALLOC
  * set. The kernel itself uses the aperture of all queues, which the guest does
  * not have, so that
@@ -34,8 +34,8 @@
  * is masked until the end of the period, in a register that no guest has. The
  * errors are then looked for in the error maps, which are not masked, so that
  * an error is late but not lost. A guest may acknowledge its error before the
- * interrupt thread sees it. Nobody can be blamed for such an interrupt: after
- * as many of these, all VMs are masked. VINTF0 is never masked.
+ * interrupt thread sees it. No VM can be blamed for such an interrupt: after
+ * TEGRA241_IRQS_MAX of these, all VMs are masked. VINTF0 is never masked.
  *
  * Locks: arm_vcmdqv::lock or a mutex of the iommufd context ->
  * tegra241_vintf_pool::sem -> tegra241_vintf_pool::lock, and
@@ -112,7 +112,7 @@
  * @pool: The pool that the VINTF is from
  * @tag: The tag with the VMID in the VINTF
  * @idx: Index of the VINTF
- * @lost: It did not stop, or one of its queues did not
+ * @lost: The VINTF or one of its queues did not stop
  * @base: BASE of each queue. Locked by arm_vcmdqv::lock
  * @vdevs: vDEVICEs by the slot of their StreamID. Locked by the iommufd context
  * @queues: Queues whose errors are reported. This and the following are locked
@@ -173,7 +173,7 @@ VISIBLE_IF_KUNIT void tegra241_vintf_writeq(struct tegra241_vintf_pool *pool,
 }
 EXPORT_SYMBOL_IF_KUNIT(tegra241_vintf_writeq);
 
-/* The same for the region that user space maps */
+/* KUnit also replaces this, for the region that user space maps */
 VISIBLE_IF_KUNIT int tegra241_vintf_alloc_mmap(struct iommufd_viommu *viommu,
 					       phys_addr_t base, size_t length,
 					       unsigned long *offset)
@@ -205,7 +205,7 @@ static int tegra241_vintf_wait(struct tegra241_vintf_pool *pool, u32 status,
 				 false, pool, status);
 }
 
-/* The queues are assigned to VINTFs in order. ALLOC is set only in use */
+/* The queues are assigned to VINTFs in order. ALLOC is set only while in use */
 static unsigned int tegra241_vcmdq(struct tegra241_vintf_pool *pool,
 				   unsigned int idx, unsigned int lidx)
 {
@@ -266,7 +266,7 @@ static int tegra241_vcmdq_stop(struct tegra241_vintf_pool *pool,
 	return 0;
 }
 
-/* The same for a VINTF, without its queues */
+/* Stop a VINTF and its translation of StreamIDs. Its queues are not touched */
 static int tegra241_vintf_stop(struct tegra241_vintf_pool *pool,
 			       unsigned int idx)
 {
@@ -437,7 +437,7 @@ static void tegra241_vm_vintf_vdevice_destroy(struct arm_vcmdqv *vcmdqv,
 	up_read(&pool->sem);
 }
 
-/* Reserve a VINTF. A context cannot take all of them */
+/* Reserve a VINTF. A context gets only one, so that it cannot take them all */
 static int tegra241_vm_vintf_reserve(struct tegra241_vm_vintf *vintf)
 {
 	struct iommufd_ctx *ictx = vintf->vcmdqv.vsmmu.core.ictx;
@@ -572,7 +572,7 @@ static void tegra241_vm_vintf_destroy(struct arm_vcmdqv *vcmdqv)
 
 	iommufd_viommu_destroy_mmap(&vcmdqv->vsmmu.core, vcmdqv->offset);
 	tegra241_vm_vintf_disable(vintf);
-	/* The VMID may be that of another VM after this */
+	/* The VMID may belong to another VM after this */
 	tegra241_vm_vintf_put_vmid(vintf);
 	tegra241_vm_vintf_unreserve(vintf);
 }
@@ -601,13 +601,14 @@ const struct arm_vcmdqv_impl tegra241_vm_vintf_impl = {
 };
 
 /*
- * Report the errors of a VM if it does not know them, and return true. The
- * interrupt may be for another VM: a VM that does not acknowledge its errors
- * should not get them again.
+ * Report the errors of a VM if any of them is new. The interrupt may be for
+ * another VM, and a VM that does not acknowledge its errors should not get them
+ * again. Returns true if an error is new, even if it could not be reported.
  *
- * An error toggles GERROR. If the guest has acknowledged an error and there is
- * another, the map does not differ, but GERROR does. If an even number of errors
- * has come and gone, the next is reported at the end of the period.
+ * Each error toggles GERROR. If the guest has acknowledged an error and there
+ * is another, the map is the same as before, but GERROR differs. After an even
+ * number of errors GERROR is the same, too, and the error that is active is
+ * reported at the end of the period.
  */
 static bool tegra241_vm_vintf_errors(struct tegra241_vm_vintf *vintf)
 {
@@ -681,8 +682,8 @@ static void tegra241_vintf_pool_mask(struct tegra241_vintf_pool *pool, u64 mask)
 
 /*
  * Count an interrupt. A VINTF that is masked has not caused it, even if its
- * error is new. Else a VM without a vEVENTQ would take the blame for the
- * interrupts of others. @host: VINTF0 has an error.
+ * error is new. Otherwise a VM without a vEVENTQ would be blamed for the
+ * interrupts of other VMs. @host: VINTF0 has an error.
  */
 static void tegra241_vintf_pool_count(struct tegra241_vintf_pool *pool,
 				      u64 fresh, bool host)
@@ -736,9 +737,9 @@ VISIBLE_IF_KUNIT void tegra241_vintf_end_period(struct work_struct *work)
 		if (!vintf)
 			continue;
 		/*
-		 * It may have acknowledged an error that was not reported, and
-		 * GERROR does not show an even number of errors. An interrupt
-		 * of nobody may have been for such an error of any VM.
+		 * The VM may have acknowledged an error that was not reported,
+		 * and an even number of errors does not change GERROR. Any VM
+		 * may have caused an interrupt that no VM was blamed for.
 		 */
 		if (pool->irqs || vintf->irqs >= TEGRA241_IRQS_MAX)
 			vintf->reported = 0;
@@ -784,7 +785,7 @@ EXPORT_SYMBOL_IF_KUNIT(tegra241_vintf_pool_errors);
  * @smmu: The SMMU
  * @dev: The CMDQV
  * @base: Registers of the CMDQV
- * @res: The same
+ * @res: The resource of @base
  *
  * The VINTFs can be used only after tegra241_vintf_pool_reset().
  */
@@ -828,7 +829,7 @@ EXPORT_SYMBOL_IF_KUNIT(tegra241_vintf_pool_init);
  * A previous kernel may have been left with running VMs by a crash or a kexec.
  * A VINTF that does not stop will not be available.
  *
- * Context: Probe of the SMMU, whose command queue is enabled.
+ * Context: Probe of the SMMU, with its command queue enabled.
  */
 void tegra241_vintf_pool_reset(struct tegra241_vintf_pool *pool)
 {
@@ -860,7 +861,7 @@ EXPORT_SYMBOL_IF_KUNIT(tegra241_vintf_pool_reset);
  *
  * The VMs keep their objects, whose registers are not written any more.
  *
- * Context: Shutdown of the SMMU, whose command queue is still enabled.
+ * Context: Shutdown of the SMMU, with its command queue still enabled.
  */
 void tegra241_vintf_pool_stop(struct tegra241_vintf_pool *pool)
 {
@@ -894,7 +895,7 @@ EXPORT_SYMBOL_IF_KUNIT(tegra241_vintf_pool_stop);
 
 /**
  * tegra241_vintf_pool_exit - Let nothing access a pool asynchronously any more
- * @pool: The pool. There are no interrupts that need to be unmasked
+ * @pool: The pool. Interrupts that are masked stay masked
  */
 void tegra241_vintf_pool_exit(struct tegra241_vintf_pool *pool)
 {

@@ -465,4 +465,31 @@ TEST_F(pasid, reset_fails)
 	EXPECT_EQ(0, destroy(self->fd, self->nested[0]));
 }
 
+/* A device that joins a PASID which the core has given up attaches it again */
+TEST_F(pasid, reset_fails_join)
+{
+	struct mock second;
+
+	ASSERT_EQ(0, plug_into(self->fd, self->paging[0],
+			       MOCK_FLAGS_DEVICE_IN_GROUP |
+			       MOCK_FLAGS_DEVICE_PASID, self->dev.id, &second));
+	ASSERT_EQ(0, attach(self->fd, &self->dev, PASID, self->nested[0]));
+	ASSERT_EQ(0, reset(self->fd, &self->dev, MOCK_RESET_PREPARE));
+	ASSERT_EQ(0, reset(self->fd, &self->dev, MOCK_RESET_DONE_FAILS));
+	EXPECT_TRUE(is_at(self->fd, &second, PASID, 0));
+	ASSERT_EQ(0, reset(self->fd, &self->dev, MOCK_RESET_PREPARE));
+	EXPECT_EQ(-EBUSY, attach(self->fd, &second, PASID, self->nested[0]));
+	ASSERT_EQ(0, reset(self->fd, &self->dev, MOCK_RESET_DONE));
+
+	EXPECT_EQ(0, attach(self->fd, &second, PASID, self->nested[0]));
+	EXPECT_TRUE(is_at(self->fd, &self->dev, PASID, self->nested[0]));
+	EXPECT_TRUE(is_at(self->fd, &second, PASID, self->nested[0]));
+	EXPECT_EQ(0, detach(self->fd, &self->dev, PASID));
+	EXPECT_TRUE(is_at(self->fd, &second, PASID, self->nested[0]));
+	EXPECT_EQ(0, detach(self->fd, &second, PASID));
+	EXPECT_TRUE(is_at(self->fd, &second, PASID, 0));
+	EXPECT_EQ(0, destroy(self->fd, self->nested[0]));
+	EXPECT_EQ(0, destroy(self->fd, second.stdev));
+}
+
 TEST_HARNESS_MAIN
