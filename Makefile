@@ -6,9 +6,10 @@ LAB := tools/testing/selftests/iommu/qemu
 TREE := $(CURDIR)/build/linux
 OBJ := $(CURDIR)/build/obj
 ROOTFS := $(CURDIR)/build/root-arm64
-FUZZ_DIR := $(CURDIR)/build/fuzz
-# Seconds of fuzzing
+# Seconds of fuzzing, and on what: the mock driver (mock), or an SMMUv3 with command queues
+# in software (smmuv3) or in hardware (cmdqv)
 TIME ?= 600
+ON ?= mock
 # When the outermost make began
 ifndef BEGAN
 export BEGAN := $(shell date +%s)
@@ -38,8 +39,24 @@ IN_LAB = $(MAKE) --no-print-directory -s -C $(LAB) KERNEL_TREE=$(TREE) BUILD=$(O
 IN_X86 = $(MAKE) --no-print-directory -s -C $(LAB) KERNEL_TREE=$(TREE) \
 	BUILD=$(OBJ)/x86_64 ARCH=x86_64
 
+ifeq ($(ON),mock)
+FUZZ_DIR := $(CURDIR)/build/fuzz
+FUZZ_CORPUS := corpus/iommufd_fuzz.txt
+FUZZ_SCENARIO := fuzz
+FUZZ_BUILD := $(OBJ)/fuzz
 IN_FUZZ = $(MAKE) --no-print-directory -s -C $(LAB) KERNEL_TREE=$(TREE) \
-	BUILD=$(OBJ)/fuzz ARCH=x86_64 FUZZ_KERNEL=yes
+	BUILD=$(FUZZ_BUILD) ARCH=x86_64 FUZZ_KERNEL=yes
+else
+FUZZ_DIR := $(CURDIR)/build/fuzz-smmuv3
+FUZZ_CORPUS := corpus/smmuv3_fuzz.txt
+FUZZ_SCENARIO := fuzz_$(ON)
+FUZZ_BUILD := $(OBJ)/fuzz-arm64
+FUZZ_CROSS := aarch64-linux-gnu-
+# For the shell that links the fuzzer
+LIBFUZZER_ARM64 := $(CURDIR)/build/fuzz-arm64/usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer-aarch64.a
+IN_FUZZ = $(IN_LAB) BUILD=$(FUZZ_BUILD) EMULATOR=$(OBJ)/emulator ROOTFS= MODELS=yes \
+	FUZZ_KERNEL=yes LIBFUZZER=$(LIBFUZZER_ARM64)
+endif
 
 # Other kernels on the same machine. The machine and the tests are those of IN_LAB
 PEERS ?= 7.3 6.12
@@ -67,10 +84,14 @@ help:
 	@echo '                 SMMU of its own; installs and builds everything for this'
 	@echo '  make test      run all tests; make test KERNELS=plain SCENARIOS="nesting kunit"'
 	@echo '                 runs some of them'
-	@echo '  make fuzz      fuzz the uAPI of iommufd on its mock driver for TIME=600 seconds'
+	@echo '  make fuzz      fuzz the uAPI of iommufd for TIME=600 seconds; ON=mock on its mock'
+	@echo '                 driver, ON=smmuv3 and ON=cmdqv on an emulated SMMUv3 with devices'
+	@echo '                 of VFIO, and command queues in software or in hardware'
 	@echo '  make kcsan     look for data races in the tests with several threads'
 	@echo '  make test-mainline'
 	@echo '                 run the selftests of iommufd in Linux 7.3, unmodified'
+	@echo '  make test-64k  run the tests that depend on the size of pages on a host with pages'
+	@echo '                 of 64K, and a guest with such pages on the plain host'
 	@echo '  make test-peers'
 	@echo '                 run the tests by DMA on Linux 7.3 and on 6.12 without the series'
 	@echo '  make bench     measure the calls of a VMM, and the reads of a guest, in'
@@ -182,6 +203,22 @@ kernel-debug:
 test-debug: kernel-debug
 	@$(IN_LAB) judge-test DEBUG_KERNEL=yes TOTALS=$(TOTALS)
 
+kernel-64k:
+	@$(call KERNEL_STAGE,$(OBJ)/host-64K,1210) "kernel with 64K pages" $(IN_LAB) kernel PAGES=64K
+
+# The guests have pages of 4K but for the last, whose host has
+SCENARIOS_64K := kunit iommufd nesting group cdev p2p vcmdq guest guest_vcmdq guest_vcmdq_huge
+
+test-64k: lab
+	@$(STAGE) "tests" $(IN_LAB) tests
+	@rm -f $(TOTALS) build/result
+	@$(MAKE) --no-print-directory -s kernel-64k || $(NOTE_FAILURE)
+	@$(IN_LAB) judge-test PAGES=64K TOTALS=$(TOTALS) \
+		SCENARIOS="$(or $(SCENARIOS),$(SCENARIOS_64K))" || $(NOTE_FAILURE)
+	@[ -n "$(SCENARIOS)" ] || $(IN_LAB) judge-test GUEST_PAGES=64K TOTALS=$(TOTALS) \
+		SCENARIOS=guest_vcmdq || $(NOTE_FAILURE)
+	@scripts/report $(TOTALS) build/result
+
 bench: parts
 	@$(call KERNEL_STAGE,$(OBJ)/host-bench,1200) "kernel to measure" $(IN_LAB) kernel BENCH_KERNEL=yes
 	@$(STAGE) "tests" $(IN_LAB) tests
@@ -196,20 +233,23 @@ soak: lab
 	@$(IN_LAB) judge SCENARIOS=soak DEBUG_KERNEL=yes SOAK=$(or $(TIME),7200)
 
 # What is found stays in FUZZ_DIR, and the next run goes on from there
-fuzz: tree
-	@$(STAGE) "x86-64 emulator" scripts/setup x86
+fuzz: $(if $(filter mock,$(ON)),tree,lab kernel-models)
+	@$(if $(filter mock,$(ON)),$(STAGE) "x86-64 emulator" scripts/setup x86)
 	@$(STAGE) "fuzzer" scripts/setup fuzz
-	@$(call KERNEL_STAGE,$(OBJ)/fuzz,1260) "kernel to fuzz" $(IN_FUZZ) init tests kernel
-	@scripts/fuzz-corpus unpack $(LAB)/../corpus/iommufd_fuzz.txt $(FUZZ_DIR)/corpus
-	@FUZZ_DIR=$(FUZZ_DIR) FUZZ_TIME=$(TIME) $(IN_FUZZ) judge SCENARIOS=fuzz; result=$$?; \
-		$(LAB)/fuzz-coverage.sh $(OBJ)/fuzz/host-fuzz/vmlinux $(FUZZ_DIR)/seen && \
-		exit $$result
+	@$(call KERNEL_STAGE,$(FUZZ_BUILD),1100) "kernel to fuzz" $(IN_FUZZ) init parts tests kernel
+	@scripts/fuzz-corpus unpack $(LAB)/../$(FUZZ_CORPUS) $(FUZZ_DIR)/corpus
+	@FUZZ_DIR=$(FUZZ_DIR) FUZZ_TIME=$(TIME) $(IN_FUZZ) judge SCENARIOS=$(FUZZ_SCENARIO); result=$$?; \
+		CROSS_COMPILE=$(FUZZ_CROSS) $(LAB)/fuzz-coverage.sh \
+			$(FUZZ_BUILD)/host-fuzz/vmlinux $(FUZZ_DIR)/seen && exit $$result
 
 # Choose the inputs that reach all that previous runs reached, as the corpus in build/linux
 fuzz-corpus:
-	@FUZZ_DIR=$(FUZZ_DIR) FUZZ_MINIMISE=1 $(IN_FUZZ) judge SCENARIOS=fuzz
+	@rm -f $(FUZZ_DIR)/least
+	@FUZZ_DIR=$(FUZZ_DIR) FUZZ_MINIMISE=1 $(IN_FUZZ) judge \
+		SCENARIOS="$(if $(filter mock,$(ON)),fuzz,fuzz_smmuv3 fuzz_cmdqv)"
+	@sort -u -o $(FUZZ_DIR)/least $(FUZZ_DIR)/least
 	@scripts/fuzz-corpus pack $(FUZZ_DIR)/corpus $(FUZZ_DIR)/least \
-		$(TREE)/$(LAB)/../corpus/iommufd_fuzz.txt
+		$(TREE)/$(LAB)/../$(FUZZ_CORPUS)
 
 kcsan: tree
 	@$(STAGE) "x86-64 emulator" scripts/setup x86
@@ -297,5 +337,5 @@ stat:
 	@scripts/series stat
 
 # Parts of test
-.PHONY: test-plain test-x86_64 test-debug test-models kernel-x86_64 kernel-debug kernel-models
-.PHONY: help tree parts lab run test soak test-mainline test-peers bench check check-all refresh rebase series stat quilt rpm releases docs mutants fuzz fuzz-corpus kcsan
+.PHONY: test-plain test-x86_64 test-debug test-models kernel-x86_64 kernel-debug kernel-models kernel-64k
+.PHONY: help tree parts lab run test soak test-mainline test-peers test-64k bench check check-all refresh rebase series stat quilt rpm releases docs mutants fuzz fuzz-corpus kcsan

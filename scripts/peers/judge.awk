@@ -6,6 +6,7 @@
 #   run   SCENARIO...             the scenarios to run
 #   cpu   TYPE                    the type of the CPUs
 #   fail  SCENARIO PROGRAM TEST   REASON
+#   may   SCENARIO PROGRAM TEST   REASON, for a test that fails in some of the runs
 #   skip  TEXT                    REASON
 #
 # An asterisk stands for any text, except in TEXT, which is a part of the result.
@@ -33,10 +34,11 @@ file == 1 && /^run\t/ {
 	next
 }
 
-file == 1 && /^(fail|skip)\t/ {
+file == 1 && /^(fail|may|skip)\t/ {
 	if ($3 == "")
 		differs("no reason: " $0)
-	kind[++lines] = $1
+	kind[++lines] = $1 == "may" ? "fail" : $1
+	used[lines] = $1 == "may"
 	name[lines] = $2
 	re[lines] = pattern($2)
 	next

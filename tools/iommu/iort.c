@@ -139,7 +139,7 @@ static int parse_node(struct host *h, struct iort_node *node, unsigned int nr)
 		return host_fail(h, "IORT: node %u at 0x%x: its name does not end",
 				 nr, node->at);
 	if (node->nr_maps && !offset) {
-		host_warn(h, "IORT: node %u at 0x%x: ID mappings, but not where: ignored",
+		host_warn(h, "IORT: node %u at 0x%x: ID mappings without an offset: ignored",
 			  nr, node->at);
 		node->nr_maps = 0;
 	}
@@ -235,7 +235,7 @@ int iort_parse(struct host *h, const void *table, size_t size)
 		return host_fail(h, "IORT: %zu bytes, and the header alone has %u",
 				 size, TABLE_HEADER);
 	if (memcmp(p, "IORT", 4))
-		return host_fail(h, "not an IORT: its signature is another");
+		return host_fail(h, "not an IORT: the signature is wrong");
 	h->iort = p;
 	h->iort_len = get32(p + TABLE_LENGTH);
 	if (h->iort_len < TABLE_HEADER)

@@ -259,7 +259,7 @@ static void read_smmus(struct host *h)
 				smmu = &h->smmus[k];
 		}
 		if (!smmu) {
-			host_warn(h, "the kernel drives %s, of which the firmware's table knows nothing",
+			host_warn(h, "the kernel drives %s, which is not in the firmware's table",
 				  name);
 			continue;
 		}
@@ -751,7 +751,7 @@ static void read_device(struct host *h, const char *name)
 	if (sscanf(name, "%x:%x:%x.%x%n", &seg, &bus, &slot, &fn, &used) != 4 ||
 	    name[used] || bus > 0xff || slot > 0x1f || fn > 7 ||
 	    strlen(name) >= sizeof(d->bdf)) {
-		host_warn(h, SYS_PCI ": %s is no address of a device", name);
+		host_warn(h, SYS_PCI ": %s is not the address of a device", name);
 		return;
 	}
 	h->devices = xrealloc(h->devices, h->nr_devices + 1,

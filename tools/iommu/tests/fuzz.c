@@ -200,7 +200,8 @@ int main(int argc, char **argv)
 		if (!wrong && worst > 2000)
 			wrong = "too slow";
 		/*
-		 * Otherwise the damage has no effect, or fails the first check
+		 * If no table is refused, or none is good, the damage has no
+		 * effect, or fails the first check
 		 */
 		if (!wrong && (!tally.refused ||
 			       (!tally.good && kind < NR_IORTS + FDT_LOST)))

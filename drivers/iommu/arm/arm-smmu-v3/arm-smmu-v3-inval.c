@@ -93,6 +93,17 @@ static int arm_vsmmu_issue(struct arm_vsmmu_inv *inv, u64 *cmds,
 {
 	struct arm_smmu_device *smmu = inv->vsmmu->smmu;
 
+	/*
+	 * VMs may still run at a shutdown. A disabled SMMU translates nothing,
+	 * so there is nothing to invalidate. It does not consume commands
+	 * either, and a wait for them would delay the shutdown by a second,
+	 * with interrupts disabled. arm_smmu_device_shutdown() waits for the
+	 * commands that have passed this check: preemption is disabled until
+	 * they have completed.
+	 */
+	if (unlikely(READ_ONCE(smmu->shut_down)))
+		return 0;
+
 	inv->pending += num;
 	sync |= inv->pending > ARM_VSMMU_MAX_PENDING - ARM_VSMMU_BLOCK;
 	if (sync)

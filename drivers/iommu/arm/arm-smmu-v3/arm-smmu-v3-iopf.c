@@ -20,6 +20,11 @@
  *  - It stays set if the next domain handles stalls as well. The core then
  *    waits for reports in iopf_report_flush() before it frees the old handle.
  *
+ * An event that waits for room in a full queue is not in the queue yet, but is
+ * never written after a detach: for the invalidation and the CMD_SYNC of the
+ * detach the SMMU repeats the transaction instead (Arm IHI 0070, 7.2.1), and its
+ * next fault is that of the next domain.
+ *
  * The same holds for a PASID that user space has attached: its CD takes the place
  * of the STE, and arm_smmu_master::iopf_pasids the place of iopf_rid.
  */

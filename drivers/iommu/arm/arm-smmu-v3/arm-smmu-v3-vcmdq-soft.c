@@ -69,6 +69,8 @@
 #define ARM_VCMDQ_POLL_NS_MIN	(10 * NSEC_PER_USEC)
 #define ARM_VCMDQ_POLL_NS_MAX	(10 * NSEC_PER_MSEC)
 #define ARM_VCMDQ_BACKOFF_MAX	6
+/* Doorbells in a row after which the worker polls less */
+#define ARM_VCMDQ_RARE		16
 
 /*
  * Fields of a CMD_SYNC that may have any value. With CS == NONE, the fields of
@@ -95,7 +97,7 @@ static const struct kernel_param_ops arm_vcmdq_poll_ns_ops = {
 module_param_cb(soft_cmdqv_poll_ns, &arm_vcmdq_poll_ns_ops, &soft_cmdqv_poll_ns,
 		0644);
 MODULE_PARM_DESC(soft_cmdqv_poll_ns,
-		 "How long a CMDQV in software polls for commands before it sleeps, 10000 to 10000000 ns. (Default: 50000)");
+		 "How long a CMDQV in software polls for commands at most before it sleeps, 10000 to 10000000 ns. (Default: 50000)");
 
 static struct arm_vcmdq_regs *arm_vcmdq_regs(struct arm_vcmdqv *vcmdqv,
 					     struct arm_vcmdq *q)
@@ -356,6 +358,30 @@ static void arm_vcmdqv_zap(struct arm_vcmdqv *vcmdqv)
 }
 
 /*
+ * The doorbell rang. Polling until now would have saved the zap, the fault and
+ * the wakeup if the queues were idle for no longer than the parameter allows.
+ * If they were idle for longer, many times in a row, polling is a waste of CPU
+ * time, so poll less, as KVM does for a vCPU that halts.
+ *
+ * The previous doorbell has brought no command if there is a back-off. Then the
+ * guest has read CONS after the zap, because it got no CPU time before, and
+ * rings twice for such a command. It needs the longer time.
+ */
+static void arm_vcmdqv_adapt(struct arm_vcmdqv *vcmdqv, ktime_t now, u32 most)
+{
+	if (vcmdqv->backoff ||
+	    ktime_to_ns(ktime_sub(now, vcmdqv->idle_since)) <= most) {
+		vcmdqv->poll_ns = most;
+		vcmdqv->rare = 0;
+	} else if (vcmdqv->rare < ARM_VCMDQ_RARE) {
+		vcmdqv->rare++;
+	} else {
+		vcmdqv->poll_ns = max_t(u32, min(vcmdqv->poll_ns, most) / 2,
+					ARM_VCMDQ_POLL_NS_MIN);
+	}
+}
+
+/*
  * The function of the worker. vhost_task_fn() sets TASK_INTERRUPTIBLE, checks
  * for a vhost_task_stop(), calls this function, and sleeps if it returns false.
  * Setting the state here would lose the wakeup of a stop. So this returns true
@@ -364,20 +390,25 @@ static void arm_vcmdqv_zap(struct arm_vcmdqv *vcmdqv)
 VISIBLE_IF_KUNIT bool arm_vcmdqv_work(void *data)
 {
 	struct arm_vcmdqv *vcmdqv = data;
+	u32 most = READ_ONCE(soft_cmdqv_poll_ns);
+	ktime_t now;
 	u64 poll_ns;
 
 	if (vcmdqv->parked) {
 		if (!arm_vcmdqv_rung(vcmdqv))
 			return false;
+		now = ktime_get();
+		arm_vcmdqv_adapt(vcmdqv, now, most);
 		/*
 		 * On a host with few CPUs, the worker may take the CPU of the
 		 * guest that has rung the doorbell, and zap the mapping before
 		 * the guest could use it. Give the guest more time in each
 		 * attempt.
 		 */
-		poll_ns = (u64)READ_ONCE(soft_cmdqv_poll_ns) << vcmdqv->backoff;
+		poll_ns = (u64)most << vcmdqv->backoff;
 		poll_ns = min_t(u64, poll_ns, ARM_VCMDQ_POLL_NS_MAX);
-		vcmdqv->poll_until = ktime_add_ns(ktime_get(), poll_ns);
+		vcmdqv->idle_since = now;
+		vcmdqv->poll_until = ktime_add_ns(now, poll_ns);
 		if (vcmdqv->backoff < ARM_VCMDQ_BACKOFF_MAX)
 			vcmdqv->backoff++;
 		vcmdqv->parked = false;
@@ -388,8 +419,9 @@ VISIBLE_IF_KUNIT bool arm_vcmdqv_work(void *data)
 	if (vcmdqv->busy || arm_vcmdqv_changed(vcmdqv))
 		vcmdqv->busy = arm_vcmdqv_round(vcmdqv);
 	if (vcmdqv->busy) {
-		poll_ns = READ_ONCE(soft_cmdqv_poll_ns);
-		vcmdqv->poll_until = ktime_add_ns(ktime_get(), poll_ns);
+		poll_ns = min(vcmdqv->poll_ns, most);
+		vcmdqv->idle_since = ktime_get();
+		vcmdqv->poll_until = ktime_add_ns(vcmdqv->idle_since, poll_ns);
 		vcmdqv->backoff = 0;
 	} else if (ktime_before(ktime_get(), vcmdqv->poll_until)) {
 		cpu_relax();
@@ -484,13 +516,16 @@ static int arm_vcmdqv_start(struct arm_vcmdqv *vcmdqv)
 		vhost_task_stop(old);
 	WRITE_ONCE(vcmdqv->dead, false);
 	vcmdqv->parked = false;
+	vcmdqv->poll_ns = ARM_VCMDQ_POLL_NS_MAX;
+	vcmdqv->rare = 0;
 	vhost_task_start(worker);
 	return 0;
 }
 
 static void arm_vcmdq_clear(struct arm_vcmdq *q, struct arm_vcmdq_regs *regs)
 {
-	*q = (struct arm_vcmdq){};
+	/* arm_vcmdqv_changed() may read this, and then causes a round at most */
+	data_race(*q = (struct arm_vcmdq){});
 	WRITE_ONCE(regs->config, 0);
 	WRITE_ONCE(regs->status, 0);
 	WRITE_ONCE(regs->prod, 0);

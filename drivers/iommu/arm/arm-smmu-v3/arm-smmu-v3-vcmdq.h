@@ -158,9 +158,12 @@ struct arm_vcmdqv_impl {
  * @start_lock: Serialises the start of workers
  * @worker: Consumes the commands; NULL before the first queue exists
  * @parked: The worker sleeps unless the doorbell has been rung. Only the worker
- *          uses this, @busy, @poll_until and @backoff
+ *          uses this and the next six
  * @busy: The last round has found work, so there may be more
+ * @idle_since: Time of the last work or doorbell
  * @poll_until: Time at which the worker considers the queues idle
+ * @poll_ns: Time for which it polls after work, unless the parameter is less
+ * @rare: Number of doorbells in a row that came later, up to a maximum
  * @backoff: Number of doorbells since the last command, up to a maximum
  * @num_vsids: Number of vDEVICEs. Protected by the mutex that the core holds in
  *             iommufd_viommu_ops::vdevice_init and vdevice_destroy
@@ -186,7 +189,10 @@ struct arm_vcmdqv {
 	struct vhost_task *worker;
 	bool parked;
 	bool busy;
+	ktime_t idle_since;
 	ktime_t poll_until;
+	u32 poll_ns;
+	unsigned int rare;
 	unsigned int backoff;
 	unsigned int num_vsids;
 };

@@ -368,12 +368,12 @@ static void tegra241_vm_vintf_del_queue(struct arm_vcmdqv *vcmdqv,
 	struct tegra241_vm_vintf *vintf = to_vm_vintf(vcmdqv);
 	struct tegra241_vintf_pool *pool = vintf->pool;
 
+	/* tegra241_vintf_pool_stop() must find each queue that is not stopped */
+	down_read(&pool->sem);
 	spin_lock(&pool->lock);
 	vintf->queues &= ~BIT(index);
 	vintf->reported &= ~BIT(index);
 	spin_unlock(&pool->lock);
-
-	down_read(&pool->sem);
 	if (!pool->stopped) {
 		if (tegra241_vcmdq_stop(pool, vintf->idx, index))
 			tegra241_vintf_keep_memory(vintf, index);
@@ -859,26 +859,30 @@ EXPORT_SYMBOL_IF_KUNIT(tegra241_vintf_pool_reset);
  * tegra241_vintf_pool_stop - Stop the VINTFs of all VMs for good
  * @pool: The pool
  *
- * The VMs keep their objects, whose registers are not written any more.
+ * The VMs keep their objects, whose registers are not written any more. Their
+ * processes may still run, and free the memory of their queues. Nothing stops a
+ * queue later that does not stop now, so its memory is kept here.
  *
  * Context: Shutdown of the SMMU, with its command queue still enabled.
  */
 void tegra241_vintf_pool_stop(struct tegra241_vintf_pool *pool)
 {
+	struct tegra241_vm_vintf *vintf;
 	unsigned int idx, lidx;
 	unsigned long queues;
-	bool used;
 
 	down_write(&pool->sem);
 	for (idx = 1; idx < pool->num_vintfs; idx++) {
+		/* Without a queue, the VM may free its VINTF at any time */
 		spin_lock(&pool->lock);
-		used = pool->vintfs[idx];
-		queues = used ? pool->vintfs[idx]->queues : 0;
+		vintf = pool->vintfs[idx];
+		queues = vintf ? vintf->queues : 0;
 		spin_unlock(&pool->lock);
-		for (lidx = pool->num_lvcmdqs; used && lidx--;)
-			if (lidx < ARM_VCMDQ_QUEUES_MAX && queues & BIT(lidx))
-				tegra241_vcmdq_stop(pool, idx, lidx);
-		if (used)
+		for (lidx = ARM_VCMDQ_QUEUES_MAX; lidx--;)
+			if (queues & BIT(lidx) &&
+			    tegra241_vcmdq_stop(pool, idx, lidx))
+				tegra241_vintf_keep_memory(vintf, lidx);
+		if (vintf)
 			tegra241_vintf_stop(pool, idx);
 	}
 	pool->stopped = true;

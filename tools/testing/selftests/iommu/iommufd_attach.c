@@ -103,13 +103,13 @@ TEST_F(reserved, failed_replace_same_ioas)
 	EXPECT_EQ(-EINVAL, attach(self->fd, &self->dev, self->dirty));
 	EXPECT_TRUE(is_reserved(self->fd, self->ioas[0]));
 
-	/* They are released with the attachment */
+	/* The regions are released with the attachment */
 	ASSERT_EQ(0, attach(self->fd, &self->dev, self->ioas[1]));
 	EXPECT_TRUE(is_free(self->fd, self->ioas[0]));
 	EXPECT_TRUE(is_reserved(self->fd, self->ioas[1]));
 }
 
-/* On another IOAS, the regions that were added must go */
+/* On another IOAS, the regions that were added must be released */
 TEST_F(reserved, failed_replace_other_ioas)
 {
 	__u32 dirty;
@@ -121,7 +121,7 @@ TEST_F(reserved, failed_replace_other_ioas)
 	EXPECT_TRUE(is_free(self->fd, self->ioas[1]));
 }
 
-/* To a nested domain that the device is not allowed to use */
+/* The same for a nested domain that the device is not allowed to use */
 TEST_F(reserved, failed_replace_to_nested)
 {
 	__u32 viommu, nested, parent;
@@ -168,7 +168,7 @@ TEST_F(group, go_together)
 				   self->parent, self->ioas[0]));
 }
 
-/* If a device cannot be attached, none of the group is moved */
+/* If a device cannot be attached, no device of the group is moved */
 TEST_F(group, one_of_them_cannot)
 {
 	__u32 vdev, huge_hwpt;
@@ -190,7 +190,7 @@ TEST_F(group, one_of_them_cannot)
 	ASSERT_EQ(0, plug_beside(self->fd, self->ioas[0], 0, &self->dev[0],
 				 &self->dev[1]));
 
-	/* Behind another IOMMU, which has no huge pages */
+	/* A device behind another IOMMU, which has no huge pages */
 	ASSERT_EQ(0, plug_beside(self->fd, self->ioas[0],
 				 MOCK_FLAGS_DEVICE_IOMMU2, &self->dev[0],
 				 &far));
@@ -251,7 +251,7 @@ TEST_F(group, page_faults)
 					self->ioas[0],
 					IOMMU_HWPT_FAULT_ID_VALID, fault_id,
 					IOMMU_HWPT_DATA_NONE, NULL, 0, &hwpt));
-	/* It takes the other device along */
+	/* The other device of the group moves, too */
 	ASSERT_EQ(0, attach(self->fd, &self->dev[0], hwpt));
 	EXPECT_EQ(0, fault(self->fd, self->dev[1].id, 0, 1));
 	EXPECT_EQ(0, fault(self->fd, self->dev[0].id, 0, 2));
@@ -269,7 +269,7 @@ TEST_F(group, page_faults)
 	EXPECT_EQ(0, answer(faults, cookie, IOMMUFD_PAGE_RESP_SUCCESS));
 
 	/*
-	 * The first device leaves, and its faults with it. Its ID is reused
+	 * The faults of the first device disappear with it. Its ID is reused
 	 * afterwards.
 	 */
 	EXPECT_EQ(0, fault(self->fd, self->dev[0].id, 0, 4));
@@ -287,9 +287,7 @@ TEST_F(group, page_faults)
 	EXPECT_EQ(0, read_fault(faults, self->dev[1].id, 0, 7, &cookie));
 	EXPECT_EQ(0, answer(faults, cookie, IOMMUFD_PAGE_RESP_SUCCESS));
 
-	/*
-	 * In the end page faults are disabled for all, and can be enabled again
-	 */
+	/* Page faults are disabled for the whole group, and enabled again */
 	ASSERT_EQ(0, attach(self->fd, &third, self->ioas[0]));
 	EXPECT_EQ(0, fault(self->fd, third.id, 0, 8));
 	EXPECT_TRUE(faults_are(self->fd, third.id, 0, 2, 1));
@@ -362,7 +360,8 @@ static int prepare_msi(int fd, __u32 dev_id, __u64 doorbell, __u64 *iova)
 }
 
 /*
- * Return: 0 if the doorbell is mapped there, -ENOENT if nothing is, or -EINVAL
+ * Return: 0 if the doorbell is mapped there, -ENOENT if nothing is mapped, or
+ * -EINVAL
  */
 static int check_phys(int fd, __u32 hwpt_id, __u64 iova, __u64 phys)
 {
@@ -399,7 +398,7 @@ TEST_F(sw_msi, one_iova_in_all_domains)
 	ASSERT_EQ(0, prepare_msi(fd, self->dev.id, DOORBELL(0), &iova));
 	EXPECT_EQ(base, iova);
 
-	/* They move with the device, and leave nothing behind */
+	/* The doorbells move with the device, and leave nothing behind */
 	ASSERT_EQ(0, attach(fd, &self->dev, self->nested[1]));
 	EXPECT_EQ(0, check_phys(fd, self->parent[1], base, DOORBELL(0)));
 	EXPECT_EQ(0, check_phys(fd, self->parent[1], base + PAGE_SIZE,
@@ -454,13 +453,13 @@ TEST_F(sw_msi, two_groups)
 				      DOORBELL(0)));
 }
 
-/* The other device of a group need not ask for the doorbells */
+/* A doorbell belongs to the group: its other device need not ask for it */
 TEST_F(sw_msi, one_group)
 {
 	struct mock dev;
 	__u64 iova;
 
-	/* The window would not be reserved as long as this device is attached */
+	/* This device would not reserve the window */
 	EXPECT_EQ(-EINVAL, plug_beside(self->fd, self->ioas, 0, &self->dev,
 				       &dev));
 	ASSERT_EQ(0, plug_beside(self->fd, self->ioas, MOCK_FLAGS_DEVICE_SW_MSI,
@@ -476,7 +475,7 @@ TEST_F(sw_msi, one_group)
 				self->base + PAGE_SIZE, DOORBELL(1)));
 }
 
-/* Memory cannot be mapped there, before or after the first doorbell */
+/* Memory cannot be mapped in the window, before or after the first doorbell */
 TEST_F(sw_msi, window_is_reserved)
 {
 	const __u64 last = self->base + (MOCK_SW_MSI_PAGES - 1) * PAGE_SIZE;
@@ -489,7 +488,7 @@ TEST_F(sw_msi, window_is_reserved)
 	EXPECT_EQ(0, map_at(self->fd, self->ioas, last + PAGE_SIZE));
 	EXPECT_EQ(0, map_at(self->fd, self->ioas, self->base - PAGE_SIZE));
 
-	/* Memory can be mapped again, and no doorbell is in its way */
+	/* Memory can be mapped in the window again, without any doorbell */
 	ASSERT_EQ(0, destroy(self->fd, self->dev.stdev));
 	EXPECT_EQ(0, map_at(self->fd, self->ioas, self->base));
 	EXPECT_EQ(-EADDRINUSE, plug(self->fd, self->ioas,
@@ -528,8 +527,9 @@ TEST_F(sw_msi, failed_replace)
 }
 
 /*
- * A driver without domain_alloc_user() may not map anything before the first
- * attach to a domain. So the doorbells follow when the group is attached.
+ * A driver without domain_alloc_user() cannot map anything in a domain before
+ * its first attach. So the doorbells are mapped when the group has been
+ * attached.
  */
 TEST_F(sw_msi, mapped_after_attach)
 {
@@ -548,7 +548,7 @@ TEST_F(sw_msi, mapped_after_attach)
 	ASSERT_EQ(0, attach(self->fd, &dev, hwpt));
 	EXPECT_EQ(0, check_phys(self->fd, hwpt, iova, DOORBELL(0)));
 
-	/* The group stays when its attached device leaves */
+	/* The group keeps its doorbells when its attached device leaves */
 	ASSERT_EQ(0, plug_beside(self->fd, 0,
 				 flags | MOCK_FLAGS_DEVICE_DETACHED, &dev,
 				 &beside));
@@ -654,7 +654,7 @@ TEST_F(reset, blocks)
 	EXPECT_ATTACHED(guest, guest->parent);
 }
 
-/* Like a reset function that calls others */
+/* Resets nest, since a reset function may call another */
 TEST_F(reset, nests)
 {
 	struct mock_vm *guest = &self->guest;
@@ -667,7 +667,8 @@ TEST_F(reset, nests)
 	ASSERT_EQ(0, reset_done(guest));
 	EXPECT_ATTACHED(guest, guest->nested);
 	/*
-	 * A device that appears during the reset of its bus sees only the end
+	 * A device that appears during a reset of its bus sees only the end of
+	 * the reset
 	 */
 	ASSERT_EQ(0, reset_done(guest));
 	EXPECT_ATTACHED(guest, guest->nested);

@@ -22,7 +22,7 @@
 
 /* The ID of no object */
 #define NO_ID		0x7ffffff0u
-/* The name that a device has in the VM, if the name does not matter */
+/* The virt_id of a device where its value does not matter */
 #define VIRT_ID		0x1234
 
 static __attribute__((constructor)) void setup_sizes(void)
@@ -34,7 +34,7 @@ static __attribute__((constructor)) void setup_sizes(void)
 	assert(buffer != MAP_FAILED);
 }
 
-/* For system calls, and for the functions of iommufd_utils.h */
+/* Convert the result of a system call, or of a function of iommufd_utils.h */
 #define err(rc) ((rc) ? -errno : 0)
 
 struct mock {
@@ -156,8 +156,8 @@ static int viommu_invalidate_dev(int fd, __u32 viommu_id, __u32 virt_id)
 }
 
 /*
- * Whether a cache of a mock device, which invalidations on a vIOMMU reach, is
- * @value
+ * Whether a cache of a mock device has this value. Invalidations on a vIOMMU
+ * reach these caches.
  */
 static bool cache_is(int fd, __u32 dev_id, __u32 cache_id, __u32 value)
 {
@@ -192,7 +192,7 @@ static int map_at(int fd, __u32 ioas_id, __u64 iova)
 	return ioas_map(fd, ioas_id, buffer, iova, PAGE_SIZE, true);
 }
 
-/* The last len bytes of a page. The next page cannot be accessed in this way */
+/* The last len bytes of a page. The next page has the protection prot. */
 static void *map_guarded(size_t len, int prot)
 {
 	char *p = mmap(NULL, 2 * PAGE_SIZE, PROT_READ | PROT_WRITE,

@@ -356,7 +356,7 @@ TEST_F(change_process, same_user)
 	expect_left(&self->a2, 0);
 	expect_left(&self->a, variant->by_mm ? NUM : 0);
 
-	/* The owner is not asked again, even if its limit is lower by now */
+	/* The current owner is not checked again, even with a lower limit */
 	ASSERT_EQ(0, ask(&self->a2, LIMIT, 0, 0));
 	EXPECT_EQ(0, ask(&self->a2, CHANGE, 0, 0));
 	expect_pages(&self->a2, NUM);
@@ -371,7 +371,7 @@ TEST_F(change_process, owner_is_gone)
 	ASSERT_EQ(0, ask(&self->a, MAP, 0, NUM));
 	owner_stop(&self->a);
 
-	/* The charge of the user stays, but its address space is gone */
+	/* The charge to the user stays, but the address space is gone */
 	expect_left(&self->a2, variant->by_mm ? NUM : 0);
 	ASSERT_EQ(0, ask(&self->b, CHANGE, 0, 0));
 	expect_pages(&self->b, NUM);
@@ -442,7 +442,7 @@ TEST_F(change_process, shared_pages)
 	expect_left(&self->a, NUM);
 	expect_left(&self->b, 0);
 
-	/* The last unpin of a page is uncharged from the right owner */
+	/* The last unpin of a page must uncharge the current owner */
 	ASSERT_EQ(0, ask(&self->a, UNMAP, 0, NUM));
 	expect_pages(&self->b, NUM);
 	ASSERT_EQ(0, unmap(self->fd, copy_id, 0, NUM));
@@ -469,7 +469,7 @@ TEST_F(change_process, pinned_later)
 	expect_pages(&self->b, NUM);
 	expect_left(&self->b, 0);
 
-	/* Its limit applies then */
+	/* The limit of the new owner applies to these pages */
 	test_ioctl_destroy(self->stdev_id);
 	ASSERT_EQ(0, ask(&self->b, LIMIT, 0, NUM - 1));
 	test_err_mock_domain(ENOMEM, self->ioas_id, NULL, NULL);
@@ -527,7 +527,7 @@ TEST_F(change_process, command)
 	EXPECT_EQ(E2BIG, err(ioctl(self->fd, IOMMU_IOAS_CHANGE_PROCESS, &cmd)));
 }
 
-/* Memory of a process cannot change hands, whichever IOAS has it */
+/* Memory of a process cannot get a new owner, whichever IOAS maps it */
 TEST_F(change_process, not_from_a_file)
 {
 	__u32 other_id;
@@ -549,7 +549,7 @@ TEST_F(change_process, not_from_a_file)
 	expect_pages(&self->b, NUM);
 }
 
-/* A page that a thread has to wait for, and the thread */
+/* A thread, and the page that it has to wait for */
 struct slow_map {
 	int fd;
 	int uffd;
@@ -577,7 +577,7 @@ static int slow_page(struct slow_map *slow)
 	return err(ioctl(slow->uffd, UFFDIO_REGISTER, &reg));
 }
 
-/* Start the thread. It waits for the page on return, until slow_end() */
+/* Start the thread. On return it waits for the page, until slow_end() */
 static int slow_start(struct slow_map *slow, void *(*fn)(void *))
 {
 	struct uffd_msg msg;
@@ -622,7 +622,7 @@ static void *slow_map(void *arg)
 	return NULL;
 }
 
-/* A mapping of another thread that waits for its page */
+/* Another thread is in the middle of a map, and waits for its page */
 TEST_F(change_process, busy)
 {
 	struct slow_map slow = { .fd = self->fd };
@@ -720,7 +720,7 @@ struct turns {
 	unsigned int maps;
 };
 
-/* Changes after which the race ends, and those that the slowest kernel makes */
+/* The race ends after CHANGES. The slowest kernel makes LEAST_CHANGES. */
 #define CHANGES		200
 #define LEAST_CHANGES	10
 
@@ -759,7 +759,7 @@ static void *map_and_unmap(void *arg)
 	return NULL;
 }
 
-/* No charge is left in the end, with any calls at the same time */
+/* No charge is left in the end, whichever calls run at the same time */
 TEST_F_TIMEOUT(change_process, race, 240)
 {
 	struct turns turns = { .fd = self->fd, .file = self->file,

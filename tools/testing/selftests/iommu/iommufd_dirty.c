@@ -85,7 +85,7 @@ TEST_F(dirty, hole)
 	EXPECT_EQ(0, query(self->fd, self->hwpt, 0, PAGES, self->bitmap));
 	EXPECT_EQ(1ULL << 1, self->bitmap[0]);
 	EXPECT_EQ(1ULL << 63, self->bitmap[1]);
-	/* Both are clean now */
+	/* Both pages are clean now */
 	memset(self->bitmap, 0, PAGE_SIZE);
 	EXPECT_EQ(0, query(self->fd, self->hwpt, 0, PAGES, self->bitmap));
 	EXPECT_EQ(0, self->bitmap[0]);
@@ -122,7 +122,7 @@ TEST_F(dirty, half_a_bitmap)
 	EXPECT_EQ(-EFAULT, query(self->fd, self->hwpt,
 				 IOMMU_HWPT_GET_DIRTY_BITMAP_NO_CLEAR, PAGES,
 				 first));
-	/* An error stays, even if the last page can be reported */
+	/* The query must fail, even if the last page can be reported */
 	ASSERT_EQ(0, mprotect(self->bitmap, PAGE_SIZE, PROT_READ));
 	EXPECT_EQ(-EFAULT, query(self->fd, self->hwpt,
 				 IOMMU_HWPT_GET_DIRTY_BITMAP_NO_CLEAR, 64,

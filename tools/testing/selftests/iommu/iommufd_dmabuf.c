@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * IOMMU_IOAS_MAP_FILE of a dma-buf, against the mock IOMMU driver: which domains
- * have the memory of the device and when it is taken away from them.
+ * IOMMU_IOAS_MAP_FILE of a dma-buf, against the mock IOMMU driver: the domains
+ * that map memory of the device, and its revocation.
  *
  * The mock driver exports ordinary memory as a dma-buf, and takes it away when a
  * test asks for this. smmuv3_p2p.c does the same with BARs, by DMA.
@@ -53,7 +53,7 @@ static int set_revoked(int fd, int buf, bool revoked)
 	return test_op(fd, &cmd);
 }
 
-/* Does the HWPT have this range of the dma-buf at this IOVA, as MMIO? */
+/* Whether the HWPT maps this range of the dma-buf at this IOVA, as MMIO */
 static int check(int fd, __u32 hwpt_id, int buf, __u64 start, __u64 length,
 		 __u64 iova)
 {
@@ -166,7 +166,7 @@ FIXTURE_TEARDOWN(dmabuf)
 	close(self->fd);
 }
 
-/* The range in each of the domains, and as MMIO */
+/* Every domain maps the range as MMIO */
 #define EXPECT_MAPPED(buf_, start, length, iova)                              \
 	do {                                                                  \
 		unsigned int __i;                                             \
@@ -208,7 +208,7 @@ TEST_F(dmabuf, map)
 	for (i = 0; i != ARRAY_SIZE(parts); i++) {
 		__u64 start = parts[i].start, length = parts[i].length;
 
-		/* The offset in the page of the IOVA is that in the dma-buf */
+		/* IOVA and dma-buf have the same offset in a page */
 		iova = IOVA + start % page;
 		ASSERT_EQ(0, map(self->fd, self->ioas_id, self->buf, start,
 				 length, iova)) {
@@ -222,7 +222,7 @@ TEST_F(dmabuf, map)
 	}
 }
 
-/* Both areas have the same memory, and go one by one */
+/* Two areas map the same memory, and are unmapped one after the other */
 TEST_F(dmabuf, map_twice)
 {
 	const __u64 other = IOVA + 4 * BUF_SIZE;
@@ -239,7 +239,7 @@ TEST_F(dmabuf, map_twice)
 	EXPECT_NOTHING_AT(other, BUF_SIZE);
 }
 
-/* Without a given IOVA, and with the end of user space's last reference */
+/* The kernel chooses the IOVA. The mapping outlives all file descriptors. */
 TEST_F(dmabuf, any_iova)
 {
 	struct iommu_ioas_map_file cmd = {
@@ -262,7 +262,7 @@ TEST_F(dmabuf, any_iova)
 	self->buf = -1;
 }
 
-/* Domains that come after the mapping, and that go before it */
+/* Domains may be attached after the mapping, and detached before its end */
 TEST_F(dmabuf, domains)
 {
 	struct mock late;
@@ -273,7 +273,7 @@ TEST_F(dmabuf, domains)
 	ASSERT_EQ(0, plug(self->fd, self->ioas_id, variant->dev_flags, &late));
 	EXPECT_EQ(0, check(self->fd, late.hwpt, self->buf, PAGE_SIZE,
 			   2 * PAGE_SIZE, IOVA));
-	/* The first domain is the one that stores the pages of other areas */
+	/* For other areas, the first domain is the storage_domain */
 	for (i = 0; i != variant->domains; i++) {
 		ASSERT_EQ(0, destroy(self->fd, self->dev[i].stdev));
 		if (i)
@@ -292,8 +292,8 @@ TEST_F(dmabuf, domains)
 }
 
 /*
- * The memory goes from every domain of every IOAS, and from there for good. The
- * neighbours stay.
+ * Revoking the memory unmaps it from every domain of every IOAS, for good. The
+ * neighbours stay mapped.
  */
 TEST_F(dmabuf, revoke)
 {
@@ -320,7 +320,7 @@ TEST_F(dmabuf, revoke)
 	EXPECT_TRUE(nothing_at(self->fd, dev.hwpt, self->buf, IOVA, BUF_SIZE));
 	EXPECT_MAPPED(neighbour, 0, BUF_SIZE, next);
 
-	/* While it is away, domains come and go without it */
+	/* Until the memory returns, new mappings and domains do not get it */
 	EXPECT_EQ(-ENODEV, map(self->fd, self->ioas_id, self->buf, 0, PAGE_SIZE,
 			       IOVA + 2 * BUF_SIZE));
 	EXPECT_EQ(-ENODEV, map(self->fd, self->ioas_id, self->buf, 0, PAGE_SIZE,
@@ -332,7 +332,7 @@ TEST_F(dmabuf, revoke)
 				BUF_SIZE, READABLE));
 	ASSERT_EQ(0, set_revoked(self->fd, self->buf, true));
 
-	/* Its return does not change the mappings */
+	/* The return of the memory does not restore the mappings */
 	ASSERT_EQ(0, set_revoked(self->fd, self->buf, false));
 	EXPECT_NOTHING_AT(IOVA, BUF_SIZE);
 	ASSERT_EQ(0, plug(self->fd, self->ioas_id, variant->dev_flags, &late));
@@ -351,7 +351,7 @@ TEST_F(dmabuf, revoke)
 	EXPECT_MAPPED(self->buf, 0, BUF_SIZE, IOVA);
 	EXPECT_EQ(0, check(self->fd, late.hwpt, self->buf, 0, BUF_SIZE, IOVA));
 
-	/* Once more */
+	/* New mappings are revoked as well */
 	ASSERT_EQ(0, set_revoked(self->fd, self->buf, true));
 	EXPECT_NOTHING_AT(IOVA, BUF_SIZE);
 	EXPECT_TRUE(nothing_at(self->fd, late.hwpt, self->buf, IOVA, BUF_SIZE));
@@ -359,7 +359,7 @@ TEST_F(dmabuf, revoke)
 	close(neighbour);
 }
 
-/* It goes after each of those that use it */
+/* Revoke the memory when some of its mappings are gone */
 TEST_F(dmabuf, revoke_late)
 {
 	__u32 ioas_id;
@@ -376,13 +376,13 @@ TEST_F(dmabuf, revoke_late)
 	ASSERT_EQ(0, destroy(self->fd, ioas_id));
 	ASSERT_EQ(0, set_revoked(self->fd, self->buf, true));
 	EXPECT_NOTHING_AT(IOVA, BUF_SIZE);
-	/* The mappings end with the IOAS */
+	/* Closing the iommufd ends the mappings */
 	close(self->fd);
 	self->fd = iommufd_open();
 	ASSERT_EQ(0, set_revoked(self->fd, self->buf, false));
 }
 
-/* In-kernel users of an IOAS read and write pages, which there are none of */
+/* In-kernel users of an IOAS need pages, and a dma-buf has none */
 TEST_F(dmabuf, access)
 {
 	static char buf[64];
@@ -428,7 +428,7 @@ TEST_F(dmabuf, access)
 		pin.access_pages.iova = IOVA;
 		EXPECT_EQ(-EINVAL, test_op(self->fd, &pin));
 	}
-	/* A pin that has begun is undone */
+	/* A pin that fails after its first page is undone */
 	pin.access_pages.iova = next - PAGE_SIZE;
 	pin.access_pages.length = 2 * PAGE_SIZE;
 	EXPECT_EQ(-EINVAL, test_op(self->fd, &pin));
@@ -437,7 +437,7 @@ TEST_F(dmabuf, access)
 	EXPECT_EQ(0, err(_test_cmd_destroy_access(access_id)));
 }
 
-/* Nobody pays for memory of a device: not even a user who may not pin a page */
+/* Memory of a device is charged to nobody, not even with a limit of 0 */
 TEST_F(dmabuf, not_charged)
 {
 	static const struct rlimit none;
@@ -470,7 +470,7 @@ static int change_process(int fd)
 	return iommufd_ioctl(fd, IOMMU_IOAS_CHANGE_PROCESS, &cmd);
 }
 
-/* The mapping is the same afterwards. It can outlive the process that has made it */
+/* CHANGE_PROCESS keeps a mapping, which can outlive the process that made it */
 TEST_F(dmabuf, change_process)
 {
 	struct mock dev;
@@ -502,7 +502,7 @@ TEST_F(dmabuf, copy)
 	ASSERT_EQ(0, ioas_alloc(self->fd, &ioas_id));
 	ASSERT_EQ(0, ioas_map_file_at(self->fd, self->ioas_id, self->buf, 0,
 				      BUF_SIZE, IOVA, READABLE));
-	/* Also a part of it */
+	/* A copy cannot have more rights, but can be a part of the source */
 	EXPECT_EQ(-EPERM, copy(self->fd, self->ioas_id, ioas_id, IOVA, BUF_SIZE,
 			       READABLE | WRITEABLE));
 	ASSERT_EQ(0, copy(self->fd, self->ioas_id, ioas_id, IOVA + PAGE_SIZE,
@@ -520,7 +520,7 @@ TEST_F(dmabuf, copy)
 	ASSERT_EQ(0, destroy(self->fd, dev.stdev));
 }
 
-/* A part of a mapping cannot be unmapped, in no way that exists for others */
+/* Part of a mapping cannot be unmapped by any call, unlike other memory */
 TEST_F(dmabuf, split)
 {
 	struct iommu_vfio_ioas compat = {
@@ -670,7 +670,7 @@ static int get_dirty(int fd, __u32 hwpt_id, __u64 *bits)
 	return iommufd_ioctl(fd, IOMMU_HWPT_GET_DIRTY_BITMAP, &cmd);
 }
 
-/* Memory of a device is never dirty, and its neighbours are */
+/* Memory of a device is never dirty, but its neighbours are */
 TEST_F(dmabuf, dirty)
 {
 	struct iommu_hwpt_set_dirty_tracking track = {
@@ -678,7 +678,7 @@ TEST_F(dmabuf, dirty)
 		.flags = IOMMU_HWPT_DIRTY_TRACKING_ENABLE,
 	};
 	__u64 all = ~0ULL >> (64 - DIRTY_PAGES), bits;
-	/* The second of three parts */
+	/* The dma-buf is the second of three parts */
 	__u64 ram = all & ~(((1ULL << DIRTY_PAGES / 3) - 1)
 			    << DIRTY_PAGES / 3);
 	struct iommu_test_cmd dirty = {
@@ -707,7 +707,7 @@ TEST_F(dmabuf, dirty)
 
 	for (i = 0; i != 2; i++) {
 		ASSERT_EQ(0, test_op(self->fd, &dirty));
-		/* The second time, there are no pages in the middle */
+		/* In the second round, the middle is not mapped any more */
 		EXPECT_EQ(DIRTY_PAGES * (3 - i) / 3, dirty.dirty.out_nr_dirty);
 		EXPECT_EQ(0, get_dirty(self->fd, hwpt_id, &bits));
 		EXPECT_EQ(ram, bits);
@@ -715,7 +715,7 @@ TEST_F(dmabuf, dirty)
 		EXPECT_EQ(0, bits);
 		ASSERT_EQ(0, set_revoked(self->fd, self->buf, true));
 	}
-	/* Starting to track clears what is there */
+	/* Enabling the tracking clears all dirty bits */
 	track.flags = 0;
 	EXPECT_EQ(0, iommufd_ioctl(self->fd, IOMMU_HWPT_SET_DIRTY_TRACKING,
 				   &track));
@@ -785,7 +785,7 @@ static void *race_thread(void *arg)
 	return NULL;
 }
 
-/* A mapping that lasts is in each new domain or in none, and never half */
+/* Maps, domains and revocations at the same time leave no partial mapping */
 TEST_F_TIMEOUT(dmabuf, race, 100)
 {
 	struct race race = { .fd = self->fd, .buf = self->buf,
@@ -807,7 +807,7 @@ TEST_F_TIMEOUT(dmabuf, race, 100)
 		ASSERT_EQ(0, pthread_create(&racers[i].thread, NULL,
 					    race_thread, &racers[i]));
 	}
-	/* Until they have met */
+	/* Go on until a map has met a revocation */
 	while (now() < end || ((!racers[1].away || !racers[1].done) &&
 			       now() < end + 25))
 		usleep(10000);
@@ -824,7 +824,7 @@ TEST_F_TIMEOUT(dmabuf, race, 100)
 	EXPECT_EQ(0, map(self->fd, self->ioas_id, self->buf, 0, BUF_SIZE, IOVA));
 	EXPECT_EQ(0, check(self->fd, dev.hwpt, self->buf, 0, BUF_SIZE, IOVA));
 	EXPECT_EQ(0, destroy(self->fd, dev.stdev));
-	/* Nothing of the IOAS is in use, not even by an area of before */
+	/* No area may still use anything of the IOAS */
 	EXPECT_EQ(0, ioas_unmap(self->fd, self->ioas_id, 0, ~0ULL));
 }
 

@@ -4,7 +4,7 @@
  * for the fixture and the macros.
  */
 
-/* Two domains, of which the second one may fail, and one that comes later */
+/* Two domains, the second of which may fail, and a domain that comes later */
 TEST_FAIL_NTH(basic_fail_nth, map_dmabuf)
 {
 	struct iommu_test_cmd get = {
@@ -63,7 +63,7 @@ TEST_FAIL_NTH(basic_fail_nth, map_dmabuf)
 		rc = _test_cmd_hwpt_alloc(self->fd, idev_id, map.ioas_id, 0, 0,
 					  &late_id, IOMMU_HWPT_DATA_NONE, NULL,
 					  0);
-	/* The last ones cannot fail, whatever state the domains are in */
+	/* Revoking cannot fail, in whatever state the domains are */
 	if (ioctl(self->fd, _IOMMU_TEST_CMD(IOMMU_TEST_OP_DMABUF_REVOKE),
 		  &revoke))
 		rc = -1;

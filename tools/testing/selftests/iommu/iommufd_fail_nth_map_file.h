@@ -76,7 +76,7 @@ TEST_FAIL_NTH(basic_fail_nth, map_file)
 	return fail_map_file(_metadata, self, _nth_state, file);
 }
 
-/* hugetlbfs, if it has pages: it allocates them in another way */
+/* The same on hugetlbfs, if it has pages: it allocates them in another way */
 TEST_FAIL_NTH(basic_fail_nth, map_file_huge)
 {
 	static int file = -1;

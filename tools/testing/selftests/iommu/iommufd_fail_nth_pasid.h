@@ -17,8 +17,8 @@ static int pasid_op(int fd, __u32 op, __u32 stdev_id, __u32 pt_id)
 }
 
 /*
- * The number of PASIDs of a mock device is a property of a software node, which
- * must go exactly once, also if the device has no links to it.
+ * The number of PASIDs of a mock device is a property of a software node. The
+ * node must be released exactly once, even if the device has no links to it.
  */
 TEST_FAIL_NTH(basic_fail_nth, pasid_device)
 {

@@ -22,7 +22,7 @@ static int prepare_msi(int fd, __u32 idev_id, __u64 phys, __u64 iova)
 	if (iommufd_ioctl(fd, _IOMMU_TEST_CMD(IOMMU_TEST_OP_DEV_PREPARE_MSI),
 			  &cmd))
 		return -1;
-	/* A driver that runs out of memory reports that it has no window */
+	/* Without memory, the driver reports that the doorbell has no IOVA */
 	if (!cmd.prepare_msi.out_iova)
 		return -1;
 	assert(cmd.prepare_msi.out_iova == iova);
@@ -38,13 +38,13 @@ static bool has_doorbell(int fd, __u32 hwpt_id, __u64 iova, __u64 phys)
 		.check_phys = { .iova = iova, .phys = phys },
 	};
 
-	/* The failure may have hit the question itself */
+	/* The call itself may be the one that fails, so try it twice */
 	return !TWICE(iommufd_ioctl(fd,
 				    _IOMMU_TEST_CMD(IOMMU_TEST_OP_MD_CHECK_PHYS),
 				    &cmd));
 }
 
-/* An attach or a replace that cannot map the doorbells afterwards is undone */
+/* If the doorbells cannot be mapped after an attach or replace, it is undone */
 TEST_FAIL_NTH(basic_fail_nth, sw_msi_after_attach)
 {
 	const __u32 flags = MOCK_FLAGS_DEVICE_SW_MSI |
@@ -97,7 +97,7 @@ TEST_FAIL_NTH(basic_fail_nth, sw_msi_after_attach)
 	stdev_id = beside.mock_domain_flags.out_stdev_id;
 	if (_test_cmd_mock_domain_replace(self->fd, stdev_id, hwpt_id, NULL)) {
 		assert(!has_doorbell(self->fd, hwpt_id, iova, phys));
-		/* The device is free to be attached elsewhere first */
+		/* The device can be attached elsewhere in the meantime */
 		if (_test_cmd_mock_domain_replace(self->fd, stdev_id, ioas_id,
 						  &auto_id))
 			return -1;
@@ -149,7 +149,7 @@ TEST_FAIL_NTH(basic_fail_nth, sw_msi)
 		return -1;
 
 	/*
-	 * To another HWPT: if the device is not attached, nothing has changed
+	 * Replace the HWPT. If this fails, the doorbells must not have moved.
 	 */
 	if (_test_cmd_mock_domain_replace(self->fd, stdev_id, nested_id, NULL)) {
 		assert(has_doorbell(self->fd, hwpt_id, iova[0], phys[0]));
@@ -160,7 +160,7 @@ TEST_FAIL_NTH(basic_fail_nth, sw_msi)
 	}
 	assert(has_doorbell(self->fd, parent_id, iova[0], phys[0]));
 
-	/* An IOVA that could not be allocated is free for the next doorbell */
+	/* An IOVA that could not be mapped is free for the next doorbell */
 	if (prepare_msi(self->fd, idev_id, phys[1], iova[1])) {
 		assert(!has_doorbell(self->fd, parent_id, iova[1], phys[1]));
 		if (prepare_msi(self->fd, idev_id, phys[1], iova[1]))

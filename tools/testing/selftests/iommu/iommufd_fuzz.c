@@ -4,8 +4,9 @@
  *
  * Built with -DFUZZ and linked to libFuzzer, which sees the coverage of the kernel by
  * KCOV as its extra counters. Otherwise this is a test, which reads inputs in
- * hexadecimal, a line for each, from the file in its argument, or runs the files in a
- * directory.
+ * hexadecimal, a line for each, from the file in its last argument. If the first is
+ * "smmuv3", devices of VFIO behind an SMMUv3 take the place of the mock driver. With
+ * "trace" the test reports each call.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -26,7 +27,7 @@
 #include "iommufd_fuzz.h"
 #include "iommufd_fuzz_cover.h"
 
-/* A thread that has not ended after this may be held by a gate */
+/* A gate may hold a thread that has not ended after this time */
 #define GATE_MS		100
 
 static struct worker {
@@ -48,7 +49,7 @@ static void *worker_thread(void *arg)
 	size_t i;
 
 	cover_thread(self);
-	/* Its files are open now */
+	/* The thread has opened its files */
 	pthread_mutex_lock(&lock);
 	if (!--busy)
 		pthread_cond_signal(&done);
@@ -106,7 +107,7 @@ static void run_workers(const uint8_t *data, size_t num)
 		    !busy)
 			continue;
 		pthread_mutex_unlock(&lock);
-		/* A thread that has died by an error of the kernel does not end */
+		/* A thread that an error of the kernel has killed never ends */
 		cover_check();
 		open_gates();
 		pthread_mutex_lock(&lock);
@@ -114,13 +115,27 @@ static void run_workers(const uint8_t *data, size_t num)
 	pthread_mutex_unlock(&lock);
 }
 
-static void start(void)
+/* Whether the first argument is this. It is removed */
+static bool take_arg(int *argc, char **argv, const char *arg)
+{
+	if (*argc < 2 || strcmp(argv[1], arg))
+		return false;
+	memmove(argv + 1, argv + 2, (*argc - 1) * sizeof(*argv));
+	--*argc;
+	return true;
+}
+
+/* Return: NULL, or why it cannot start */
+static const char *start(bool smmu)
 {
 	struct rlimit all = { RLIM_INFINITY, RLIM_INFINITY };
+	const char *why;
 	unsigned int i;
 
 	setrlimit(RLIMIT_MEMLOCK, &all);
-	fuzz_init();
+	why = fuzz_init(smmu);
+	if (why)
+		return why;
 	busy = NR_THREADS;
 	for (i = 0; i < NR_THREADS; i++)
 		if (pthread_create(&workers[i].thread, NULL, worker_thread,
@@ -133,6 +148,7 @@ static void start(void)
 	while (busy)
 		pthread_cond_wait(&done, &lock);
 	pthread_mutex_unlock(&lock);
+	return NULL;
 }
 
 static void run_input(const uint8_t *data, size_t size)
@@ -145,7 +161,7 @@ static void run_input(const uint8_t *data, size_t size)
 	cover_start(NR_THREADS);
 	fuzz_begin();
 	run_workers(data, num);
-	/* Zeros follow the end of the input */
+	/* Pad an incomplete last record with zeros */
 	if (num < MAX_RECORDS && size % RECORD) {
 		memcpy(last, data + num * RECORD, size % RECORD);
 		run_workers(last, 1);
@@ -195,12 +211,12 @@ static struct input *read_input(const char *name)
 	return input;
 }
 
-/* Write the names of the inputs that together reach all known places */
+/* Add the names of the inputs that together reach all known places to a list */
 static void minimise(const char *dir, const char *list)
 {
 	struct input **inputs = NULL;
 	unsigned int num = 0, i;
-	FILE *out = fopen(list, "w");
+	FILE *out = fopen(list, "a");
 	struct dirent *e;
 	DIR *d;
 
@@ -233,20 +249,28 @@ static void minimise(const char *dir, const char *list)
 }
 
 /*
- * The corpus and the findings are in a directory of the machine that emulates.
+ * The corpus and the findings are in a directory of the machine that emulates, or, as not
+ * all emulators have that, on a disk, which the kernel must not lose if it crashes.
  * With --minimise the fuzzer only chooses the inputs that reach all places.
  */
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
+	const char *why;
+
 	mkdir("/tmp/fuzz", 0755);
 	if (mount("fuzz", "/tmp/fuzz", "9p", 0,
-		  "trans=virtio,version=9p2000.L,msize=65536,cache=none")) {
+		  "trans=virtio,version=9p2000.L,msize=65536,cache=none") &&
+	    mount("/dev/vda", "/tmp/fuzz", "ext2", MS_SYNCHRONOUS, NULL)) {
 		perror("mount of fuzz");
 		exit(1);
 	}
 	cover_open("/tmp/fuzz");
-	start();
-	if (*argc > 1 && !strcmp((*argv)[1], "--minimise")) {
+	why = start(take_arg(argc, *argv, "smmuv3"));
+	if (why) {
+		fprintf(stderr, "%s\n", why);
+		exit(1);
+	}
+	if (take_arg(argc, *argv, "--minimise")) {
 		minimise("/tmp/fuzz/corpus", "/tmp/fuzz/least");
 		exit(0);
 	}
@@ -278,7 +302,7 @@ static void new_record(uint8_t *record, unsigned int *seed)
 		if (shared->good[call] < shared->good[record[AT_CALL]])
 			record[AT_CALL] = call;
 	}
-	/* Small values are the most useful, and 0 most of all: the latest object */
+	/* Prefer small values, above all 0: it selects the latest object */
 	for (i = AT_ARGS; kind && i < RECORD; i++)
 		if (next(seed) % 2)
 			record[i] = kind > 1 || next(seed) % 3 ? next(seed) % 8 :
@@ -294,10 +318,13 @@ static void change_record(uint8_t *record, unsigned int *seed)
 		record[AT_CALL] = next(seed) % nr_calls;
 		break;
 	case 1:
-		record[AT_WHERE] ^= 1 << next(seed) % 6;
+		record[AT_WHERE] ^= 1 << next(seed) % 7;
 		break;
 	case 2:
-		record[AT_DAMAGE] = next(seed) % 3 ? 0 : next(seed);
+		if (record[AT_WHERE] & WHERE_FAIL)
+			record[AT_DAMAGE] = next(seed) % 16;
+		else
+			record[AT_DAMAGE] = next(seed) % 3 ? 0 : next(seed);
 		record[AT_DAMAGE_ARG] = next(seed);
 		break;
 	case 3:
@@ -324,7 +351,7 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max,
 		max = MAX_RECORDS * RECORD;
 	if (size > max)
 		size = max;
-	/* Let the table of recent compares and dictionaries have a part */
+	/* Sometimes use libFuzzer's own mutations, with its dictionaries */
 	if (next(&seed) % 16 == 0)
 		return LLVMFuzzerMutate(data, size, max);
 	num = size / RECORD;
@@ -366,7 +393,7 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max,
 			num--;
 			break;
 		case 4:
-			/* Give the end of the input to the threads by turns */
+			/* Distribute the rest of the input among the threads */
 			if (next(&seed) % 4)
 				break;
 			for (i = from; i < num; i++)

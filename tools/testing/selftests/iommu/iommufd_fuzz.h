@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * A fuzzer of iommufd's uAPI, on the mock driver.
+ * A fuzzer of iommufd's uAPI, on the mock driver, or on an SMMUv3 with devices of VFIO.
  *
- * An input is an array of records of RECORD bytes. Each record is a call: its number,
- * the thread that makes it, damage to be done to its struct, and a byte for each field
- * of the struct, in order. The table of calls in iommufd_fuzz_calls.c says how a field
- * gets its value from its byte. Most values are valid, or nearly valid: IDs come from
- * a pool of live objects, lengths and addresses from places where an error is likely.
- * Any string of bytes is an input, and a record keeps its meaning if others are
- * inserted or removed.
+ * An input is an array of records of RECORD bytes. Each record is a call: its
+ * number, the thread that makes it, damage to be done to its struct, and a byte
+ * for each field of the struct, in order. The table of calls in
+ * iommufd_fuzz_calls.c defines the value of a field for each byte. Most values
+ * are valid, or nearly valid: IDs come from a pool of live objects, lengths and
+ * addresses from places where an error is likely. Any string of bytes is an
+ * input, and a record keeps its meaning if others are inserted or removed.
  */
 #ifndef __SELFTEST_IOMMUFD_FUZZ_H
 #define __SELFTEST_IOMMUFD_FUZZ_H
@@ -45,10 +45,12 @@ enum {
 	WHERE_CHILD = 1 << 4,
 	/* Two threads at the same time */
 	WHERE_TWICE = 1 << 5,
+	/* An allocation fails, and there is no damage: AT_DAMAGE counts those before it */
+	WHERE_FAIL = 1 << 6,
 };
 
 #define NR_THREADS	3
-/* That of the main thread, too, and of the second thread of WHERE_TWICE */
+/* One for each thread, one for the main thread, and one for WHERE_TWICE */
 #define NR_SCRATCHES	(NR_THREADS + 2)
 #define NR_WORLDS	2
 
@@ -69,6 +71,7 @@ enum pool_kind {
 	EVENT_FD,
 	FAULT_FD,
 	DMABUF,
+	CDEV,
 	/* Neither IDs nor file descriptors */
 	ITEM,
 	COOKIE,
@@ -79,7 +82,7 @@ enum pool_kind {
 
 struct pool {
 	__u32 id[POOL];
-	/* All that were ever put in, of which the latest POOL are known */
+	/* Number of entries ever stored. The latest POOL entries are known. */
 	__u32 num;
 };
 
@@ -93,29 +96,35 @@ struct world {
 
 /* Places for mappings of regions, and their size */
 #define NR_MAPPINGS	4
-#define MAPPING_PAGES	8
+#define MAPPING_PAGES	16
 #define MAX_CALLS	96
 
 /*
- * Memory that all threads and their children share. Threads use it without locks:
- * a wrong ID is as good as a right ID.
+ * Memory that all threads and their children share. Threads use it without
+ * locks, since a wrong ID is as good as a right ID.
  */
 struct shared {
 	struct world world[NR_WORLDS];
-	/* Calls by number: all, and those that succeeded */
+	/* The number of all calls of each kind, and of those that succeeded */
 	__u32 calls[MAX_CALLS];
 	__u32 good[MAX_CALLS];
+	/* Report each call */
+	bool trace;
 };
 
 /* iommufd_fuzz_calls.c */
 extern struct shared *shared;
-extern const unsigned int nr_calls;
+/* Whether the IOMMU is an SMMUv3 */
+extern bool on_smmu;
+/* Those for this IOMMU */
+extern unsigned int nr_calls;
 
 const char *call_name(unsigned int call);
-void fuzz_init(void);
+/* Return: NULL, or why the machine is of no use */
+const char *fuzz_init(bool smmu);
 void fuzz_begin(void);
 void run_record(const uint8_t record[RECORD], unsigned int thread);
-/* Let go of all threads that a gate holds */
+/* Release all threads that wait at a gate */
 void open_gates(void);
 void fuzz_end(void);
 
@@ -137,6 +146,12 @@ long change_memory(const uint8_t *args);
 long change_file(const uint8_t *args);
 long touch(void *at, bool write);
 
+/* iommufd_fuzz_smmu.c */
+const char *smmu_init(void);
+void smmu_end(void);
+bool smmu_devices_are_free(void);
+
+/* iommufd_fuzz_fields.c */
 __u32 pool_get(struct world *w, enum pool_kind kind, uint8_t which);
 void pool_put(struct world *w, enum pool_kind kind, __u32 id);
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* The table of the calls of the fuzzer of iommufd. See iommufd_fuzz.h */
 #define _GNU_SOURCE
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -12,16 +13,57 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <linux/vfio.h>
+
 #include "iommufd_fuzz_calls.h"
+#include "lib/host.h"
 
 struct shared *shared;
+bool on_smmu;
 
 #define IOCTL(_name, _struct, ...)                                             \
-	{ #_name, IOMMU_##_name, sizeof(struct _struct), { __VA_ARGS__ } }
+	{ #_name, IOMMU_##_name, sizeof(struct _struct), ON_ANY, { __VA_ARGS__ } }
 #define TEST(_name, ...)                                                       \
 	{ "TEST_" #_name, IOMMU_TEST_CMD, sizeof(struct iommu_test_cmd),       \
-	  { T(CONST, op, IOMMU_TEST_OP_##_name), __VA_ARGS__ } }
+	  ON_MOCK, { T(CONST, op, IOMMU_TEST_OP_##_name), __VA_ARGS__ } }
 #define OTHER(_name, _run) { .name = #_name, .run = _run }
+#define CDEV_IOCTL(_name, _struct, ...)                                        \
+	{ #_name, VFIO_DEVICE_##_name, sizeof(struct _struct), ON_SMMU,        \
+	  { { .type = ON_CDEV }, __VA_ARGS__ } }
+#define SMMU(_name, _run) { .name = #_name, .on = ON_SMMU, .run = _run }
+
+/* Structs of VFIO with an array behind them that is as long as this needs it */
+struct irq_set {
+	struct vfio_irq_set set;
+	__s32 fd;
+};
+
+struct hot_reset {
+	struct vfio_pci_hot_reset reset;
+	__s32 fd;
+};
+
+struct feature_dma_buf {
+	struct vfio_device_feature feature;
+	struct vfio_device_feature_dma_buf get;
+	struct vfio_region_dma_range range;
+};
+
+struct feature {
+	struct vfio_device_feature feature;
+	__u32 data[4];
+};
+
+struct hot_reset_info {
+	struct vfio_pci_hot_reset_info info;
+	struct vfio_pci_dependent_device devices[8];
+};
+
+/* Calls with an argument that is not used */
+struct nothing {
+	__u32 size;
+	__u32 nothing;
+};
 
 static const struct call calls[] = {
 	IOCTL(DESTROY, iommu_destroy, F(ANY_ID, iommu_destroy, id, 0)),
@@ -80,13 +122,13 @@ static const struct call calls[] = {
 	      F(OUT, iommu_hwpt_alloc, out_hwpt_id, HWPT)),
 	/* The same for HWPTs without data, which most calls need */
 	{ "HWPT_ALLOC_PAGING", IOMMU_HWPT_ALLOC, sizeof(struct iommu_hwpt_alloc),
-	  { F(ID, iommu_hwpt_alloc, dev_id, DEVICE),
+	  ON_ANY, { F(ID, iommu_hwpt_alloc, dev_id, DEVICE),
 	    F(ID, iommu_hwpt_alloc, pt_id, IOAS),
 	    F(FLAGS, iommu_hwpt_alloc, flags, 0xf),
 	    F(ID, iommu_hwpt_alloc, fault_id, FAULT),
 	    F(OUT, iommu_hwpt_alloc, out_hwpt_id, HWPT) } },
 	{ "HWPT_ALLOC_NESTED", IOMMU_HWPT_ALLOC, sizeof(struct iommu_hwpt_alloc),
-	  { F(ID, iommu_hwpt_alloc, dev_id, DEVICE),
+	  ON_MOCK, { F(ID, iommu_hwpt_alloc, dev_id, DEVICE),
 	    F(PT, iommu_hwpt_alloc, pt_id, 0),
 	    F(CONST, iommu_hwpt_alloc, data_type, IOMMU_HWPT_DATA_SELFTEST),
 	    F(CONST, iommu_hwpt_alloc, data_len,
@@ -188,7 +230,7 @@ static const struct call calls[] = {
 	     T(LIST, trigger_iopf.addr, L_FAULT_ADDR)),
 	/* A fault without a PASID */
 	{ "TEST_TRIGGER_RID_IOPF", IOMMU_TEST_CMD, sizeof(struct iommu_test_cmd),
-	  { T(CONST, op, IOMMU_TEST_OP_TRIGGER_IOPF),
+	  ON_MOCK, { T(CONST, op, IOMMU_TEST_OP_TRIGGER_IOPF),
 	    T(ID, trigger_iopf.dev_id, DEVICE), T(CONST, trigger_iopf.pasid, 0),
 	    T(SMALL, trigger_iopf.grpid, 0),
 	    T(LIST, trigger_iopf.addr, L_FAULT_ADDR) } },
@@ -231,18 +273,113 @@ static const struct call calls[] = {
 	OTHER(memory, run_memory),
 	OTHER(file, run_file),
 	OTHER(fork, run_fork),
+
+	/* Devices of VFIO */
+	SMMU(open, run_open),
+	CDEV_IOCTL(BIND_IOMMUFD, vfio_device_bind_iommufd,
+		   F(FLAGS, vfio_device_bind_iommufd, flags, 1),
+		   F(POINTER, vfio_device_bind_iommufd, token_uuid_ptr, DATA_OUT),
+		   F(WORLD_FD, vfio_device_bind_iommufd, iommufd, 0),
+		   F(OUT, vfio_device_bind_iommufd, out_devid, DEVICE)),
+	CDEV_IOCTL(ATTACH_IOMMUFD_PT, vfio_device_attach_iommufd_pt,
+		   F(PT, vfio_device_attach_iommufd_pt, pt_id, 0),
+		   F(FLAGS, vfio_device_attach_iommufd_pt, flags, 1),
+		   F(LIST, vfio_device_attach_iommufd_pt, pasid, L_PASID)),
+	CDEV_IOCTL(DETACH_IOMMUFD_PT, vfio_device_detach_iommufd_pt,
+		   F(FLAGS, vfio_device_detach_iommufd_pt, flags, 1),
+		   F(LIST, vfio_device_detach_iommufd_pt, pasid, L_PASID)),
+	CDEV_IOCTL(GET_INFO, vfio_device_info),
+	CDEV_IOCTL(GET_REGION_INFO, vfio_region_info,
+		   F(SMALL, vfio_region_info, index, 0)),
+	CDEV_IOCTL(GET_IRQ_INFO, vfio_irq_info,
+		   F(SMALL, vfio_irq_info, index, 0)),
+	CDEV_IOCTL(SET_IRQS, irq_set, F(LIST, irq_set, set.flags, L_IRQ_FLAGS),
+		   F(SMALL, irq_set, set.index, 0),
+		   F(SMALL, irq_set, set.start, 0),
+		   F(SMALL, irq_set, set.count, 0), F(EVENT, irq_set, fd, 0)),
+	CDEV_IOCTL(RESET, nothing),
+	CDEV_IOCTL(GET_PCI_HOT_RESET_INFO, hot_reset_info),
+	CDEV_IOCTL(PCI_HOT_RESET, hot_reset,
+		   F(SMALL, hot_reset, reset.count, 0), F(EVENT, hot_reset, fd, 0)),
+	CDEV_IOCTL(IOEVENTFD, vfio_device_ioeventfd,
+		   F(LIST, vfio_device_ioeventfd, flags, L_IOEVENTFD),
+		   F(LENGTH, vfio_device_ioeventfd, offset, 0),
+		   F(EVENT, vfio_device_ioeventfd, fd, 0)),
+	CDEV_IOCTL(FEATURE, feature, F(LIST, feature, feature.flags, L_FEATURE),
+		   F(SMALL, feature, data[0], 0), F(SMALL, feature, data[2], 0)),
+	{ "FEATURE_DMA_BUF", VFIO_DEVICE_FEATURE, sizeof(struct feature_dma_buf),
+	  ON_SMMU,
+	  { { .type = ON_CDEV },
+	    F(CONST, feature_dma_buf, feature.flags,
+	      VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_DMA_BUF),
+	    F(CONST, feature_dma_buf, get.open_flags, O_RDWR | O_CLOEXEC),
+	    F(SMALL, feature_dma_buf, get.region_index, 0),
+	    F(LIST, feature_dma_buf, get.nr_ranges, L_REGIONS),
+	    F(LENGTH, feature_dma_buf, range.length, 0),
+	    F(LENGTH, feature_dma_buf, range.offset, 0) } },
+	SMMU(config, run_config),
+	SMMU(bar, run_bar),
+	SMMU(dma, run_dma),
+
+	/* A guest with an SMMUv3 */
+	{ "HWPT_ALLOC_STE", IOMMU_HWPT_ALLOC, sizeof(struct iommu_hwpt_alloc),
+	  ON_SMMU,
+	  { F(ID, iommu_hwpt_alloc, dev_id, DEVICE),
+	    F(ID, iommu_hwpt_alloc, pt_id, VIOMMU),
+	    F(CONST, iommu_hwpt_alloc, data_type, IOMMU_HWPT_DATA_ARM_SMMUV3),
+	    F(CONST, iommu_hwpt_alloc, data_len,
+	      sizeof(struct iommu_hwpt_arm_smmuv3)),
+	    F(POINTER, iommu_hwpt_alloc, data_uptr, DATA_HWPT),
+	    F(FLAGS, iommu_hwpt_alloc, flags,
+	      IOMMU_HWPT_FAULT_ID_VALID | IOMMU_HWPT_ALLOC_PASID),
+	    F(ID, iommu_hwpt_alloc, fault_id, FAULT),
+	    F(OUT, iommu_hwpt_alloc, out_hwpt_id, NESTED) } },
+	SMMU(guest, run_guest),
+	SMMU(queue, run_queue),
+	SMMU(invalidate, run_invalidate),
 };
 
-const unsigned int nr_calls = sizeof(calls) / sizeof(calls[0]);
+/* The numbers of those that exist on this IOMMU */
+static uint8_t in_use[MAX_CALLS];
+unsigned int nr_calls;
 _Static_assert(sizeof(calls) / sizeof(calls[0]) <= MAX_CALLS, "too many calls");
 
 const char *call_name(unsigned int call)
 {
-	return calls[call].name;
+	return calls[in_use[call]].name;
 }
 
-void fuzz_init(void)
+/* Let allocation @nth of this thread fail from here on. 0 for none */
+static void fail_nth(unsigned int nth)
 {
+	int fd = open("/proc/thread-self/fail-nth", O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return;
+	dprintf(fd, "%u", nth);
+	close(fd);
+}
+
+/* Of the allocations of calls, all can fail */
+static void fail_init(void)
+{
+	write_str("/sys/kernel/debug/failslab/ignore-gfp-wait", "N");
+	write_str("/sys/kernel/debug/fail_page_alloc/ignore-gfp-wait", "N");
+	write_str("/sys/kernel/debug/fail_page_alloc/ignore-gfp-highmem", "N");
+	write_str("/sys/kernel/debug/failslab/verbose", "0");
+	write_str("/sys/kernel/debug/fail_page_alloc/verbose", "0");
+	write_str("/sys/kernel/debug/fail_iommufd/verbose", "0");
+}
+
+const char *fuzz_init(bool smmu)
+{
+	unsigned int i;
+
+	fail_init();
+	on_smmu = smmu;
+	for (i = 0; i < sizeof(calls) / sizeof(calls[0]); i++)
+		if (calls[i].on != (smmu ? ON_MOCK : ON_SMMU))
+			in_use[nr_calls++] = i;
 	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
 		      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (shared == MAP_FAILED) {
@@ -250,6 +387,7 @@ void fuzz_init(void)
 		exit(1);
 	}
 	memory_init();
+	return smmu ? smmu_init() : NULL;
 }
 
 static int world_open(struct world *w)
@@ -259,7 +397,7 @@ static int world_open(struct world *w)
 	return w->fd;
 }
 
-/* All files from this on are those of the calls of an input */
+/* Files from this number on were opened by the calls of an input */
 static int first_file;
 
 void fuzz_begin(void)
@@ -287,17 +425,26 @@ static void *run_once(void *arg)
 	struct once *once = arg;
 	const uint8_t *record = once->record;
 	unsigned int call = record[AT_CALL] % nr_calls;
-	const struct call *c = &calls[call];
+	const struct call *c = &calls[in_use[call]];
 	bool second = record[AT_WHERE] & WHERE_WORLD;
 	struct world *w = &shared->world[second];
+	int error;
 	long rc;
 
+	if (record[AT_WHERE] & WHERE_FAIL)
+		fail_nth(record[AT_DAMAGE] + 1);
 	if (c->run)
 		rc = c->run(w, record + AT_ARGS, once->thread);
 	else
 		rc = run_ioctl(c, w, record[AT_WHERE] & WHERE_FOREIGN ?
 				     shared->world[!second].fd : w->fd,
 			       record, once->thread);
+	error = errno;
+	if (record[AT_WHERE] & WHERE_FAIL)
+		fail_nth(0);
+	if (shared->trace)
+		printf("# %u: %s: %s\n", once->thread, c->name,
+		       rc < 0 ? strerror(error) : "done");
 	__atomic_fetch_add(&shared->calls[call], 1, __ATOMIC_RELAXED);
 	if (rc >= 0)
 		__atomic_fetch_add(&shared->good[call], 1, __ATOMIC_RELAXED);
@@ -338,7 +485,7 @@ void open_gates(void)
 {
 	unsigned int i, j;
 
-	for (i = 0; i < NR_WORLDS; i++) {
+	for (i = 0; i < NR_WORLDS && !on_smmu; i++) {
 		struct world *w = &shared->world[i];
 
 		for (j = 0; j < POOL && w->fd > 0; j++) {
@@ -361,11 +508,13 @@ void fuzz_end(void)
 		.op = IOMMU_TEST_OP_SET_TEMP_MEMORY_LIMIT,
 		.memory_limit = { .limit = 65536 },
 	};
-	unsigned int i;
 
-	ioctl(shared->world[0].fd, IOMMU_TEST_CMD, &limit);
-	for (i = 0; i < NR_MAPPINGS; i++)
-		unmap(mapping_place(i), MAPPING_PAGES * page_size);
-	/* A call that was damaged may have opened files that are not in a pool */
+	if (!on_smmu)
+		ioctl(shared->world[0].fd, IOMMU_TEST_CMD, &limit);
+	if (on_smmu)
+		smmu_end();
+	/* At once, because a part of a mapping cannot be unmapped */
+	unmap(mapping_place(0), NR_MAPPINGS * MAPPING_PAGES * page_size);
+	/* A damaged call may have opened files that are not in a pool */
 	syscall(SYS_close_range, first_file, ~0U, 0);
 }

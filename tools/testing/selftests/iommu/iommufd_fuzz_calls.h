@@ -29,6 +29,11 @@ enum field_type {
 	LENGTH,
 	ADDRESS,
 	FILE_FD,
+	/* The iommufd, and an eventfd */
+	WORLD_FD,
+	EVENT,
+	/* Not a field: the file of the call, in place of the iommufd */
+	ON_CDEV,
 	/* The address of data in the scratch memory. @arg is a DATA_* */
 	POINTER,
 	/* A constant */
@@ -47,15 +52,23 @@ struct field {
 	  sizeof(((struct _struct *)0)->_field), _arg }
 #define T(_type, _field, _arg)	F(_type, iommu_test_cmd, _field, _arg)
 
+enum only_on {
+	ON_ANY,
+	ON_MOCK,
+	ON_SMMU,
+};
+
 struct call {
 	const char *name;
 	unsigned long nr;
 	__u8 size;
+	__u8 on;
 	struct field fields[9];
 	long (*run)(struct world *w, const uint8_t *args, unsigned int thread);
 };
 
 enum list {
+	/* These differ on an SMMUv3 */
 	L_VIOMMU_TYPE,
 	L_VEVENTQ_TYPE,
 	L_HW_QUEUE_TYPE,
@@ -65,6 +78,7 @@ enum list {
 	L_PASID,
 	L_DATA_LEN,
 	L_ENTRY_LEN,
+	/* These do not */
 	L_DEPTH,
 	L_VIRT_ID,
 	L_LIMIT,
@@ -77,6 +91,10 @@ enum list {
 	L_DMABUF_LEN,
 	L_OPTION,
 	L_INDEX,
+	L_REGIONS,
+	L_FEATURE,
+	L_IRQ_FLAGS,
+	L_IOEVENTFD,
 	NR_LISTS,
 };
 
@@ -88,7 +106,7 @@ enum data {
 	DATA_OUT,
 };
 
-/* In the scratch memory, the struct and its damage are below this, and data is behind */
+/* Data in the scratch memory begins here, behind the struct and its damage */
 #define DATA_AT		256
 
 /* iommufd_fuzz_fields.c */
@@ -99,7 +117,12 @@ int take_fd(struct world *w, enum pool_kind kind);
 long run_ioctl(const struct call *c, struct world *w, int fd,
 	       const uint8_t *record, unsigned int thread);
 
-/* iommufd_fuzz_other.c */
+/* iommufd_fuzz_smmu.c */
+int smmu_event_fd(void);
+void smmu_ste(void *at, uint8_t which);
+void smmu_commands(void *at, uint8_t which);
+
+/* iommufd_fuzz_other.c, and the last of them iommufd_fuzz_smmu.c */
 #define RUN(_name)							\
 	long run_##_name(struct world *w, const uint8_t *args, unsigned int thread)
 RUN(vfio);
@@ -113,5 +136,12 @@ RUN(reopen);
 RUN(memory);
 RUN(file);
 RUN(fork);
+RUN(open);
+RUN(config);
+RUN(bar);
+RUN(dma);
+RUN(guest);
+RUN(queue);
+RUN(invalidate);
 
 #endif

@@ -20,10 +20,10 @@
 #define COVER_WORDS	(256 << 10)
 #define COUNTERS	(1 << 15)
 #define SAVE_SECONDS	30
-/* Inputs that reach a place. Some of them need luck */
+/* Number of inputs to keep for a place, because some of them need luck */
 #define ENOUGH		2
 
-/* libFuzzer takes each as a counter of something reached */
+/* libFuzzer takes each of these as the counter of a place in the code */
 __attribute__((section("__libfuzzer_extra_counters")))
 static uint8_t counters[COUNTERS];
 
@@ -34,7 +34,7 @@ static unsigned long *covers[NR_THREADS + 1];
 static char dir[128];
 static int log_fd;
 
-/* The latest inputs: an error may come from an input before the last */
+/* The latest inputs, because an error may be due to an earlier input */
 #define SLOTS		32
 
 static struct {
@@ -132,7 +132,7 @@ void cover_thread(unsigned int self)
 		perror("kcov");
 		exit(1);
 	}
-	/* The thread keeps it */
+	/* Do not close the file: the coverage of the thread depends on it */
 }
 
 void cover_start(unsigned int self)
@@ -154,6 +154,14 @@ void cover_stop(unsigned int self)
 		if (*counter != 255)
 			++*counter;
 	}
+	pthread_mutex_unlock(&lock);
+}
+
+void cover_feature(unsigned int number)
+{
+	pthread_mutex_lock(&lock);
+	/* No code of the kernel is there */
+	counters[place(0x10000 + number)] = 1;
 	pthread_mutex_unlock(&lock);
 }
 
@@ -197,7 +205,9 @@ void cover_check(void)
 		"INFO: task", "possible recursive", "possible circular",
 		"suspicious RCU", "cut here", "general protection",
 		"inconsistent lock", "list_add corruption", "list_del corruption",
-		"rcu: INFO", "sleeping function", "Call Trace",
+		"rcu: INFO", "sleeping function", "Call Trace", "Call trace",
+		"Internal error", "Unable to handle", "CMDQ error", "CMDQ timeout",
+		"CMD_SYNC timeout", "global error",
 	};
 	static bool found;
 	char text[2048];

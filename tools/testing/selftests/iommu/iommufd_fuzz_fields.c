@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* The structs of the ioctls that the fuzzer of iommufd makes. See iommufd_fuzz.h */
+/* The structs of the ioctls of the iommufd fuzzer. See iommufd_fuzz.h */
 #define _GNU_SOURCE
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
+
+#include <linux/vfio.h>
 
 #include "iommufd_fuzz_calls.h"
 
@@ -51,10 +53,64 @@ static const __u64 lists[NR_LISTS][LIST_MAX] = {
 	[L_DMABUF_LEN] = { 16384, 4096, 65536, 8192, 0, 1, 1 << 20, ~0u },
 	[L_INDEX] = { 0, 1, 0, 1, 2, 3, 0x7fffffff, ~0u },
 	[L_OPTION] = { 1, 0, 1, 0, 2, 1, 0, ~0u },
+	[L_REGIONS] = { 1, 1, 1, 0, 2, 3, 0x10000, ~0u },
+	[L_FEATURE] = { VFIO_DEVICE_FEATURE_PROBE | VFIO_DEVICE_FEATURE_DMA_BUF,
+			VFIO_DEVICE_FEATURE_SET |
+			VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY,
+			VFIO_DEVICE_FEATURE_SET |
+			VFIO_DEVICE_FEATURE_LOW_POWER_EXIT,
+			VFIO_DEVICE_FEATURE_SET |
+			VFIO_DEVICE_FEATURE_PCI_VF_TOKEN,
+			VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_DMA_BUF,
+			VFIO_DEVICE_FEATURE_SET |
+			VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP,
+			VFIO_DEVICE_FEATURE_GET |
+			VFIO_DEVICE_FEATURE_MIGRATION, ~0u },
+	[L_IOEVENTFD] = { VFIO_DEVICE_IOEVENTFD_32, VFIO_DEVICE_IOEVENTFD_64,
+			  VFIO_DEVICE_IOEVENTFD_32, VFIO_DEVICE_IOEVENTFD_64, 0,
+			  16, 12, ~0u },
+	/* MSI by an eventfd, and the end of it */
+	[L_IRQ_FLAGS] = { VFIO_IRQ_SET_DATA_EVENTFD |
+			  VFIO_IRQ_SET_ACTION_TRIGGER,
+			  VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER,
+			  VFIO_IRQ_SET_DATA_BOOL | VFIO_IRQ_SET_ACTION_TRIGGER,
+			  VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_MASK,
+			  VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_UNMASK,
+			  VFIO_IRQ_SET_DATA_EVENTFD |
+			  VFIO_IRQ_SET_ACTION_UNMASK, 0, ~0u },
+};
+
+/* The same on an SMMUv3, as far as they differ */
+static const __u64 smmu_lists[L_DEPTH][LIST_MAX] = {
+	[L_VIOMMU_TYPE] = { IOMMU_VIOMMU_TYPE_TEGRA241_CMDQV,
+			    IOMMU_VIOMMU_TYPE_ARM_SMMUV3,
+			    IOMMU_VIOMMU_TYPE_TEGRA241_CMDQV,
+			    IOMMU_VIOMMU_TYPE_ARM_SMMUV3, 0, 3, 4, ~0u },
+	[L_VEVENTQ_TYPE] = { IOMMU_VEVENTQ_TYPE_ARM_SMMUV3,
+			     IOMMU_VEVENTQ_TYPE_TEGRA241_CMDQV,
+			     IOMMU_VEVENTQ_TYPE_ARM_SMMUV3,
+			     IOMMU_VEVENTQ_TYPE_TEGRA241_CMDQV, 0, 3, 4, ~0u },
+	[L_HW_QUEUE_TYPE] = { IOMMU_HW_QUEUE_TYPE_TEGRA241_CMDQV,
+			      IOMMU_HW_QUEUE_TYPE_TEGRA241_CMDQV,
+			      IOMMU_HW_QUEUE_TYPE_TEGRA241_CMDQV, 0, 2, 3, 4, ~0u },
+	[L_DATA_TYPE] = { IOMMU_HWPT_DATA_ARM_SMMUV3, 0,
+			  IOMMU_HWPT_DATA_ARM_SMMUV3, 0, 1, 3, 4, ~0u },
+	[L_INVALIDATE_TYPE] = { IOMMU_VIOMMU_INVALIDATE_DATA_ARM_SMMUV3,
+				IOMMU_VIOMMU_INVALIDATE_DATA_ARM_SMMUV3,
+				IOMMU_VIOMMU_INVALIDATE_DATA_ARM_SMMUV3,
+				IOMMU_VIOMMU_INVALIDATE_DATA_ARM_SMMUV3, 0, 2, 3,
+				~0u },
+	[L_HW_INFO_TYPE] = { 0, IOMMU_HW_INFO_TYPE_TEGRA241_CMDQV,
+			     IOMMU_HW_INFO_TYPE_ARM_SMMUV3, 1, 4, 5, 6, ~0u },
+	[L_PASID] = { 1, 2, 1, 3, 0, 0xffff, 0x10000, ~0u },
+	[L_DATA_LEN] = { 16, 8, 64, 0, 24, 17, 4096, ~0u },
+	[L_ENTRY_LEN] = { 16, 16, 16, 8, 32, 0, 4096, 4097 },
 };
 
 __u64 list_value(enum list list, uint8_t which)
 {
+	if (on_smmu && list < L_DEPTH)
+		return smmu_lists[list][which % LIST_MAX];
 	return lists[list][which % LIST_MAX];
 }
 
@@ -62,8 +118,7 @@ static const enum pool_kind pts[] = { IOAS, HWPT, NESTED, VIOMMU };
 
 static bool is_fd(enum pool_kind kind)
 {
-	return kind == ACCESS || kind == EVENT_FD || kind == FAULT_FD ||
-	       kind == DMABUF;
+	return kind >= ACCESS && kind <= CDEV;
 }
 
 void pool_put(struct world *w, enum pool_kind kind, __u32 id)
@@ -72,12 +127,12 @@ void pool_put(struct world *w, enum pool_kind kind, __u32 id)
 	__u32 at = __atomic_fetch_add(&pool->num, 1, __ATOMIC_RELAXED) % POOL;
 
 	id = __atomic_exchange_n(&pool->id[at], id, __ATOMIC_RELAXED);
-	/* An ID that is forgotten lives on, but nothing else closes a file */
+	/* Nothing else closes a forgotten file. A forgotten object stays. */
 	if (id && is_fd(kind))
 		close(id);
 }
 
-/* Never a file descriptor that the fuzzer itself has: it is in the pool once */
+/* Remove it from the pool: a second close() could hit a file of the fuzzer */
 int take_fd(struct world *w, enum pool_kind kind)
 {
 	struct pool *pool = &w->pool[kind];
@@ -92,7 +147,7 @@ int take_fd(struct world *w, enum pool_kind kind)
 	return -1;
 }
 
-/* 0 is the latest. The upper bits ask for wrong IDs */
+/* 0 selects the latest ID, and the upper bits select wrong IDs */
 __u32 pool_get(struct world *w, enum pool_kind kind, uint8_t which)
 {
 	struct pool *pool;
@@ -169,6 +224,10 @@ static void *some_data(enum data data, uint8_t which, unsigned int thread)
 	case DATA_HWPT: {
 		struct iommu_hwpt_selftest *d = at;
 
+		if (on_smmu) {
+			smmu_ste(at, which);
+			break;
+		}
 		d->iotlb = list_value(L_IOTLB, which & 1);
 		d->pagetable_type = which >> 1 & 3;
 		break;
@@ -176,13 +235,18 @@ static void *some_data(enum data data, uint8_t which, unsigned int thread)
 	case DATA_VIOMMU: {
 		struct iommu_viommu_selftest *d = at;
 
-		d->in_data = which;
+		if (!on_smmu)
+			d->in_data = which;
 		break;
 	}
 	case DATA_INVALIDATE: {
-		/* The first two fields are also those of a nested HWPT's */
+		/* The first two fields are the same for a nested HWPT */
 		struct iommu_viommu_invalidate_selftest *d = at;
 
+		if (on_smmu) {
+			smmu_commands(at, which);
+			break;
+		}
 		for (i = 0; i < 4; i++) {
 			d[i].flags = (which & 1) |
 				     (which >= 0xe0 ?
@@ -220,8 +284,10 @@ static __u64 field_value(const struct field *f, struct world *w,
 
 	if (f->type == CONST)
 		return f->arg;
-	if (f->type == OUT)
+	if (f->type == OUT || f->type == ON_CDEV)
 		return 0;
+	if (f->type == WORLD_FD)
+		return w->fd;
 	a = *(*args)++;
 	switch (f->type) {
 	case ID:
@@ -234,7 +300,7 @@ static __u64 field_value(const struct field *f, struct world *w,
 	case FLAGS:
 		if (a >= 0xf0)
 			return 1ULL << (a & 31);
-		/* The bits from 16 on are in another byte */
+		/* The next byte has the bits from 16 on */
 		if (f->arg > 0xff)
 			return (a | (__u64)*(*args)++ << 16) & f->arg;
 		return a & f->arg;
@@ -250,10 +316,17 @@ static __u64 field_value(const struct field *f, struct world *w,
 		return some_address(a, *(*args)++);
 	case FILE_FD:
 		return some_file(a, w);
+	case EVENT:
+		return a < 0xc0 ? smmu_event_fd() : some_file(a, w);
 	case POINTER:
 		return (uintptr_t)some_data(f->arg, a, thread);
 	}
 	return 0;
+}
+
+static bool is_on_cdev(const struct call *c)
+{
+	return c->fields[0].type == ON_CDEV;
 }
 
 static __u32 get_field(const struct field *f, const char *buf)
@@ -264,7 +337,7 @@ static __u32 get_field(const struct field *f, const char *buf)
 	return value;
 }
 
-/* Return: where the struct is now. The struct is the rest of accessible memory */
+/* Return: the address of the struct after the damage */
 static void *damage(char *buf, size_t size, uint8_t how, uint8_t arg)
 {
 	static const unsigned short sizes[] = { 0, 4, 7, 8, 12, 16, 24, 32, 40,
@@ -293,22 +366,27 @@ static void *damage(char *buf, size_t size, uint8_t how, uint8_t arg)
 	case 7:
 		if (how & 8)
 			return bad_pointer(arg);
-		/* Ends at the end of accessible memory, or behind it */
+		/* End it at the end of accessible memory, or a byte later */
 		return memmove(buf + page_size - size + (arg & 1), buf,
 			       size - (arg & 1));
 	}
 	return buf;
 }
 
-/* Objects of the test that need more than their IDs */
+/* Keep results of a call other than IDs */
 static void after(const struct call *c, struct world *w, char *buf)
 {
 	if (c->nr == IOMMU_VIOMMU_ALLOC) {
 		struct iommu_viommu_alloc *cmd = (void *)buf;
+		struct iommu_viommu_tegra241_cmdqv *q;
 		struct iommu_viommu_selftest *d;
 
 		d = (void *)(uintptr_t)cmd->data_uptr;
-		if (cmd->data_len == sizeof(*d) && d->out_mmap_length) {
+		q = (void *)d;
+		if (on_smmu && cmd->data_len == sizeof(*q)) {
+			w->mmap_offset = q->out_vintf_mmap_offset;
+			w->mmap_length = q->out_vintf_mmap_length;
+		} else if (cmd->data_len == sizeof(*d) && d->out_mmap_length) {
 			w->mmap_offset = d->out_mmap_offset;
 			w->mmap_length = d->out_mmap_length;
 		}
@@ -326,12 +404,14 @@ long run_ioctl(const struct call *c, struct world *w, int fd,
 
 	memset(buf, 0, DATA_AT);
 	memcpy(buf, &(__u32){ c->size }, sizeof(__u32));
+	if (is_on_cdev(c))
+		fd = pool_get(w, CDEV, *args++);
 	for (f = c->fields; f->type != END; f++) {
 		__u64 value = field_value(f, w, &args, thread);
 
 		memcpy(buf + f->offset, &value, f->size);
 	}
-	if (record[AT_DAMAGE])
+	if (record[AT_DAMAGE] && !(record[AT_WHERE] & WHERE_FAIL))
 		at = damage(buf, c->size, record[AT_DAMAGE],
 			    record[AT_DAMAGE_ARG]);
 	rc = ioctl(fd, c->nr, at);
@@ -344,7 +424,7 @@ long run_ioctl(const struct call *c, struct world *w, int fd,
 			pool_put(w, f->arg, get_field(f, buf));
 	after(c, w, buf);
 	/* A dma-buf is the result of its ioctl */
-	if (rc > 0 && c->nr == IOMMU_TEST_CMD)
+	if (rc > 0 && (c->nr == IOMMU_TEST_CMD || c->nr == VFIO_DEVICE_FEATURE))
 		pool_put(w, DMABUF, rc);
 	return 0;
 }

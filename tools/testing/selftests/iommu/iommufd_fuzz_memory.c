@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* The memory and the files that the fuzzer of iommufd maps. See iommufd_fuzz.h */
+/* The memory and files that the iommufd fuzzer maps. See iommufd_fuzz.h */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <linux/memfd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,7 +11,7 @@
 
 #include "iommufd_fuzz.h"
 
-/* Each area of memory has BUFFER_PAGES pages, and is huge if its name says it */
+/* Areas of memory. Each has BUFFER_PAGES pages, except for HUGE. */
 enum {
 	ANONYMOUS,
 	SHARED,
@@ -30,8 +31,8 @@ size_t page_size;
 /* REGIONS has a place for each mapping of a region */
 static char *area[REGIONS + 1];
 /*
- * Of MEMFD, a file that may be sealed, a file that is not a memfd, and huge pages if the
- * machine has any
+ * The file of MEMFD, a file that may be sealed, a file that is not a memfd, and
+ * a file with huge pages if the machine has any
  */
 static int files[NR_FILES];
 static char *scratches;
@@ -57,7 +58,7 @@ static int area_flags(unsigned int i)
 	}
 }
 
-/* The addresses stay reserved: nothing of the fuzzer itself may get them */
+/* Keep the addresses reserved: nothing of the fuzzer itself may get them */
 int unmap(void *at, size_t length)
 {
 	return mmap(at, length, PROT_NONE, MAP_FIXED | MAP_PRIVATE |
@@ -76,7 +77,7 @@ static void make_area(unsigned int i, int flags)
 		exit(1);
 	}
 	area[i] = at;
-	/* A bitmap of dirty pages must have bits */
+	/* A bitmap of pages to be made dirty must not be empty */
 	if (i == SHARED)
 		memset(at, 0x55, page_size);
 	if (i == HUGE)
@@ -92,7 +93,7 @@ static int make_file(unsigned int i)
 	if (i == 2)
 		return open("/tmp", O_TMPFILE | O_RDWR, 0600);
 	if (i == 3) {
-		fd = memfd_create("fuzz", MFD_HUGETLB);
+		fd = memfd_create("fuzz", MFD_HUGETLB | MFD_HUGE_2MB);
 		if (fd >= 0)
 			return fd;
 	}
@@ -123,7 +124,7 @@ void memory_init(void)
 	page_size = sysconf(_SC_PAGE_SIZE);
 	make_files();
 	for (i = 0; i <= REGIONS; i++) {
-		/* Reserve the addresses for good, with a hole behind */
+		/* Reserve the addresses for good, followed by a hole */
 		char *at = mmap(NULL, area_size(i) + HUGE_SIZE * 2, PROT_NONE,
 				MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
 				0);
@@ -152,7 +153,7 @@ void memory_init(void)
 
 static bool changed;
 
-/* Restore the state of the start */
+/* Restore the initial state */
 void memory_begin(void)
 {
 	unsigned int i;
@@ -165,7 +166,7 @@ void memory_begin(void)
 		make_area(i, MAP_FIXED);
 }
 
-/* The address of a struct that ends at the end of accessible memory is below */
+/* The second of the two pages: no memory behind it can be accessed */
 void *scratch(unsigned int thread)
 {
 	return scratches + thread * SCRATCH + page_size;
@@ -238,7 +239,7 @@ int some_file(uint8_t which, struct world *w)
 	}
 }
 
-/* Without a signal if this is not possible */
+/* Access memory by a system call, since a failure must not be a signal */
 long touch(void *at, bool write_it)
 {
 	return write_it ? read(zero_fd, at, 4) : write(null_fd, at, 4);

@@ -75,6 +75,9 @@ RUN(mapping)
 	char *at = mapping_place(args[0]);
 	size_t length = ((args[2] & 1) + 1) * page_size;
 
+	/* All of it, or a part */
+	if (!(args[2] & 3) && w->mmap_length)
+		length = w->mmap_length;
 	at += (args[2] >> 1 & 1) * page_size;
 	switch (args[1] % 8) {
 	case 0:
@@ -113,7 +116,7 @@ RUN(read)
 		return -1;
 	if (args[2] >= 0xf0)
 		return read(fd, bad_pointer(args[2]), length);
-	/* Behind the buffer nothing can be accessed, see scratch() */
+	/* A long read must begin at the start of the page, see scratch() */
 	rc = read(fd, length > 1024 ? buf - DATA_AT : buf, length);
 	if (!(args[0] & 0x40))
 		return rc;
@@ -146,8 +149,8 @@ RUN(poll)
 		.events = POLLIN | POLLOUT,
 	};
 
-	/* Page faults take a moment to arrive */
-	return poll(&p, 1, args[1] & 1 ? 20 : 0);
+	/* Page faults take a moment to arrive, and longer on an emulated machine */
+	return poll(&p, 1, args[1] & 1 ? on_smmu ? 300 : 20 : 0);
 }
 
 RUN(close)
@@ -156,7 +159,7 @@ RUN(close)
 	enum pool_kind kind = kinds[args[0] & 3];
 	int fd;
 
-	/* A duplicate holds the file for as long as it is used */
+	/* A duplicate keeps the file open until it is closed, too */
 	if (args[0] & 4) {
 		fd = dup(pool_get(w, kind, args[1] & 7));
 		if (fd >= 0)
@@ -173,7 +176,7 @@ RUN(reopen)
 
 	if (fd < 0)
 		return -1;
-	/* The IDs begin again, so those of the pool may be right by chance */
+	/* IDs begin again, so that IDs of the pool may be valid by chance */
 	old = __atomic_exchange_n(&w->fd, fd, __ATOMIC_RELAXED);
 	return close(old);
 }

@@ -68,7 +68,7 @@ TEST_F(hw_queue, sizes)
 	EXPECT_EQ(-E2BIG, iommufd_ioctl(self->fd, IOMMU_HW_QUEUE_ALLOC, &arg));
 }
 
-/* Each call has the error that is expected and all that come after it */
+/* Each call has the expected error, and all that are checked later */
 TEST_F(hw_queue, order_of_checks)
 {
 	struct iommu_hw_queue_alloc cmd =
@@ -107,7 +107,7 @@ TEST_F(hw_queue, order_of_checks)
 	cmd.nesting_parent_iova = 1;
 	EXPECT_EQ(-ERANGE, iommufd_ioctl(fd, IOMMU_HW_QUEUE_ALLOC, &cmd));
 
-	/* The memory comes before the index */
+	/* The memory is checked before the index */
 	cmd.nesting_parent_iova = IOVA;
 	cmd.length = 2 * PAGE_SIZE;
 	ASSERT_EQ(0, map_pages(fd, self->ioas, buffer, IOVA, PAGE_SIZE,
@@ -123,7 +123,7 @@ TEST_F(hw_queue, order_of_checks)
 	EXPECT_EQ(-EINVAL, iommufd_ioctl(fd, IOMMU_HW_QUEUE_ALLOC, &cmd));
 	EXPECT_EQ(NO_ID, cmd.out_hw_queue_id);
 
-	/* No failed call has left a lock */
+	/* No failed call has left the area locked */
 	EXPECT_EQ(0, ioas_unmap(fd, self->ioas, 0, ~0ULL));
 	EXPECT_EQ(0, destroy(fd, self->viommu));
 }
@@ -172,7 +172,7 @@ TEST_F(hw_queue, half_pages)
 	EXPECT_EQ(0, ioas_unmap(self->fd, self->ioas, IOVA, PAGE_SIZE));
 }
 
-/* Two areas, two queues, and their order */
+/* Queues on two areas. The second queue depends on the first. */
 TEST_F(hw_queue, queues)
 {
 	const __u64 other = IOVA + PAGE_SIZE;
@@ -198,7 +198,7 @@ TEST_F(hw_queue, queues)
 	ASSERT_EQ(0, map_pages(fd, self->ioas, buffer + PAGE_SIZE, other,
 			       PAGE_SIZE, RW));
 
-	/* Half of a page that already has a queue */
+	/* A queue on a half of the page that the first queue uses */
 	ASSERT_EQ(0, queue_alloc(fd, self->viommu, 1, IOVA + PAGE_SIZE / 2,
 				 PAGE_SIZE / 2, &queue[1]));
 	EXPECT_EQ(-EBUSY, destroy(fd, queue[0]));
@@ -255,7 +255,7 @@ TEST_F(hw_queue, max_length)
 	ASSERT_NE(MAP_FAILED, mem);
 	ASSERT_EQ(-ENOENT, queue_alloc_type(fd, self->viommu, type, 0, IOVA,
 					    max + 1, &id));
-	/* A page is not contiguous with itself */
+	/* A page does not follow itself in physical memory */
 	ASSERT_EQ(0, map_pages(fd, self->ioas, mem, IOVA, max, RW));
 	ASSERT_EQ(0, map_pages(fd, self->ioas, mem + max - PAGE_SIZE,
 			       IOVA + max, PAGE_SIZE, RW));
@@ -327,7 +327,7 @@ TEST_F(hw_queue, unwritable_answer)
 				 &id));
 }
 
-/* While the answer of a queue waits, no other queue can depend on it */
+/* No queue can depend on a queue whose ID has not been returned yet */
 TEST_F(hw_queue, slow_answer)
 {
 	struct iommu_hw_queue_alloc *cmd;
@@ -349,7 +349,7 @@ TEST_F(hw_queue, slow_answer)
 
 	EXPECT_EQ(-EIO, queue_alloc(self->fd, self->viommu, 1, IOVA, 64,
 				    &queue));
-	/* The next ID is that of the queue */
+	/* The next ID belongs to the queue, and is not visible yet */
 	EXPECT_EQ(-ENOENT, destroy(self->fd, self->viommu + 1));
 	EXPECT_EQ(-EBUSY, ioas_unmap(self->fd, self->ioas, IOVA, PAGE_SIZE));
 	/* A faster queue of the same index wins */
@@ -361,7 +361,7 @@ TEST_F(hw_queue, slow_answer)
 	EXPECT_EQ(0, ioas_unmap(self->fd, self->ioas, IOVA, PAGE_SIZE));
 }
 
-/* The release of the file destroys all of them in the right order */
+/* Releasing the file destroys all objects in the right order */
 TEST_F(hw_queue, close_file)
 {
 	struct iommu_viommu_selftest data = { .in_data = 0x5eed };

@@ -64,7 +64,7 @@ static int map_shared(int fd, const struct iommu_viommu_selftest *data,
 			PROT_READ | PROT_WRITE, MAP_SHARED, mem);
 }
 
-/* Memory that the kernel, or another mapping, sees */
+/* Accesses to memory that the kernel or another mapping can see */
 
 static __u32 load(const void *p)
 {
@@ -90,7 +90,7 @@ static int mock_plug(int fd, __u32 *ioas, __u32 *stdev, __u32 *dev_id,
 	return 0;
 }
 
-/* Wait until the other threads let go of the object, unless they never do */
+/* Destroy the object as soon as other threads have released it */
 static int destroy_soon(int fd, __u32 id)
 {
 	unsigned int tries = 1000000;

@@ -239,7 +239,7 @@ TEST_F(invalidate, struct_sizes)
 	arg.tail = 1;
 	EXPECT_EQ(-E2BIG, iommufd_ioctl(self->fd, IOMMU_HWPT_INVALIDATE, &arg));
 
-	/* The number is written even if only this write goes wrong */
+	/* The number is written even if the reserved field is not 0 */
 	arg.cmd.size = sizeof(arg.cmd);
 	arg.cmd.entry_num = 1;
 	arg.cmd.__reserved = 1;
@@ -281,7 +281,7 @@ TEST_F(invalidate, wrong_objects)
 		EXPECT_EQ(-ENOENT, invalidate(self->fd, ids[i], self->type, reqs,
 					      self->len, 1, &done));
 		EXPECT_EQ(0, done);
-		/* A probe, too */
+		/* A probe fails, too */
 		EXPECT_EQ(-ENOENT, invalidate(self->fd, ids[i], self->type, NULL,
 					      0, 0, &done));
 	}
@@ -312,7 +312,7 @@ TEST_F(viommu, invalidate_not_supported)
 						  NULL, 0, 0, &done));
 		EXPECT_EQ(-EOPNOTSUPP, invalidate(self->fd, viommu[i], 0, NULL,
 						  0, 0, &done));
-		/* Errors of the array come first */
+		/* Errors of the array are reported first */
 		EXPECT_EQ(-EINVAL, invalidate(self->fd, viommu[i], type, NULL,
 					      sizeof(req), 1, &done));
 		EXPECT_EQ(0, done);

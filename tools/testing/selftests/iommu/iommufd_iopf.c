@@ -34,7 +34,7 @@ TEST_F(iopf, pasids)
 				  IOMMUFD_PAGE_RESP_SUCCESS));
 }
 
-/* If no HWPT takes them, the device does not have to wait for an answer */
+/* If no HWPT takes the faults, the device gets its answers at once */
 TEST_F(iopf, nobody_takes_them)
 {
 	/* A nested HWPT without a fault queue */
@@ -57,8 +57,8 @@ TEST_F(iopf, nobody_takes_them)
 }
 
 /*
- * Some faults that were read and some that were not. The device is answered
- * anyway.
+ * Leave some faults that have been read, and some that have not. The device
+ * must get an answer for each of them.
  */
 static int leave_faults(int fd, __u32 dev_id, int faults_fd, __u32 *cookie)
 {
@@ -108,7 +108,7 @@ TEST_F(iopf, unplug_answers)
 	EXPECT_EQ(0, destroy(self->fd, self->nested[0]));
 }
 
-/* From a HWPT with a queue to another HWPT with the same or another queue */
+/* Replace a HWPT with a queue by HWPTs with another and with the same queue */
 TEST_F(iopf, replace_answers)
 {
 	__u32 cookie[2], same, old;
@@ -162,7 +162,7 @@ TEST_F(iopf, failed_replace_keeps)
 	EXPECT_TRUE(faults_are(self->fd, self->dev, 1, 2, 0));
 }
 
-/* Without the file, the next detach has to answer */
+/* If the file has been closed, the next detach must answer the faults */
 TEST_F(iopf, close_file)
 {
 	__u32 cookie;
@@ -177,7 +177,7 @@ TEST_F(iopf, close_file)
 	EXPECT_EQ(0, destroy_these(self->fd, self->nested[0], self->fault[0]));
 }
 
-/* All objects go with the last file, whichever this is */
+/* Closing the last file destroys all objects, whichever file this is */
 TEST_F(iopf, close_iommufd_first)
 {
 	__u32 cookie;
@@ -205,7 +205,7 @@ TEST_F(iopf, without_vdevice)
 	EXPECT_TRUE(faults_are(self->fd, self->dev, 0, 1, 0));
 }
 
-/* A VMM that does not read its faults blocks nobody but itself */
+/* A VMM that does not read its faults must not block others */
 TEST_F_TIMEOUT(iopf, read_slow, 100)
 {
 	struct iommu_hwpt_pgfault *got;
@@ -235,9 +235,7 @@ TEST_F_TIMEOUT(iopf, read_slow, 100)
 	EXPECT_EQ(0, read_fault(other_faults, other.dev.id, 1, 1, &cookie));
 	EXPECT_EQ(0, attach(other.fd, &other.dev, other.ioas));
 	EXPECT_TRUE(faults_are(other.fd, other.dev.id, 0, 0, 1));
-	/*
-	 * It can have further faults, and sees that there is something to read
-	 */
+	/* The VMM can have further faults, and poll() reports them */
 	EXPECT_EQ(0, fault(self->fd, self->dev, 1, 2));
 	EXPECT_EQ(POLLIN, events_of(self->faults[0], 0));
 	EXPECT_LT(now() - start, SOON);
@@ -252,9 +250,9 @@ TEST_F_TIMEOUT(iopf, read_slow, 100)
 }
 
 /*
- * The device is detached while a fault of it, or an answer, is being copied
- * between the kernel and slow memory. The detach does not wait, and nobody can
- * answer afterwards.
+ * The device is detached while one of its faults, or an answer, is being copied
+ * between the kernel and slow memory. The detach does not wait, and a later
+ * answer is refused.
  */
 TEST_F_TIMEOUT(iopf, detach_beside_read, 100)
 {
@@ -293,7 +291,7 @@ TEST_F_TIMEOUT(iopf, detach_beside_failing_read, 100)
 	reading_start(&reading, self->faults[0], slow.page,
 		      sizeof(struct iommu_hwpt_pgfault));
 	slow_page_wait(&slow);
-	/* No other reader gets it in this time */
+	/* No other reader gets the fault in the meantime */
 	EXPECT_EQ(0, events_of(self->faults[0], 0));
 	EXPECT_TRUE(attach_beside(&away, &self->guest, self->guest.ioas));
 	ASSERT_EQ(0, munmap(slow.page, PAGE_SIZE));
@@ -310,8 +308,8 @@ static void ignore_signal(int sig)
 
 /*
  * The first of two readers waits for its memory, which then goes away. The
- * fault that could not be copied is first in the queue again, so the second
- * reader may not go ahead with the next fault.
+ * fault that could not be copied is first in the queue again, and the second
+ * reader must not overtake it with the next fault.
  */
 TEST_F_TIMEOUT(iopf, two_readers, 100)
 {
@@ -369,7 +367,7 @@ TEST_F_TIMEOUT(iopf, failing_read, 100)
 	EXPECT_EQ(EFAULT, errno);
 	/* A poll in between reports that there is something to read */
 	EXPECT_EQ(1, epoll_wait(epoll, &event, 1, 0));
-	/* The first fault fits, and the second does not lose it */
+	/* The first fault fits, and must not be lost with the second */
 	EXPECT_EQ(len, read(self->faults[0], page, 2 * len));
 	EXPECT_EQ(1, ((struct iommu_hwpt_pgfault *)page)->grpid);
 	EXPECT_EQ(0, answer(self->faults[0],
@@ -398,7 +396,7 @@ TEST_F_TIMEOUT(iopf, detach_beside_write, 100)
 	slow_page_wait(&slow);
 	EXPECT_TRUE(attach_beside(&away, &self->guest, self->guest.ioas));
 	EXPECT_TRUE(faults_are(self->fd, self->dev, 0, 0, 1));
-	/* An answer to nothing */
+	/* The answer does not belong to any fault now */
 	slow_page_provide(&slow);
 	EXPECT_EQ(-EINVAL, reading_join(&writing));
 	EXPECT_EQ(0, call_join_again(&away));

@@ -41,10 +41,7 @@ TEST_F(map_file, domain)
 	add_domain(self);
 	for (i = 0; i != ARRAY_SIZE(parts); i++) {
 		__u64 start = parts[i].start, length = parts[i].length;
-		/*
-		 * The page of the CPU and the offset in it are the same on both
-		 * sides
-		 */
+		/* IOVA and file have the same offset in a page of the CPU */
 		__u64 iova = IOVA + start % page;
 
 		ASSERT_EQ(0, map_at(self->fd, self->ioas_id, self->file, start,
@@ -57,7 +54,7 @@ TEST_F(map_file, domain)
 	}
 }
 
-/* Before the first access, and after the last possible access */
+/* The kernel accesses pages before and after all mappings of this process */
 TEST_F(map_file, contents)
 {
 	static char buf[3 * 65536], zero[sizeof(buf)];
@@ -195,7 +192,7 @@ TEST_F(map_file, holes)
 		EXPECT_EQ(left - 1, left_in(self->mnt));
 	ASSERT_EQ(0, unmap(self->fd, self->ioas_id, IOVA + FILE_SIZE,
 			   PAGE_SIZE));
-	/* And an existing page */
+	/* The same with an existing page */
 	ASSERT_EQ(0, fallocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 			       0, FILE_SIZE));
 	if (huge)
@@ -240,8 +237,8 @@ TEST_F_TIMEOUT(map_file, race_punch, 120)
 	add_domain(self);
 	ASSERT_EQ(0, pthread_create(&thread, NULL, punch, &file));
 	/*
-	 * As long as the other thread cannot extend the file again, no map
-	 * works. On a busy machine this may take long.
+	 * No map succeeds until the other thread extends the file again, which
+	 * may take long on a busy machine.
 	 */
 	for (end = now() + 2;
 	     now() < end || (!mapped && now() < end + 90); turns++) {
@@ -282,7 +279,7 @@ struct pest {
 	pthread_t whom;
 	int file;
 	bool stop;
-	/* Blocks of the file when the last signal was handled, or -1 until then */
+	/* Blocks of the file when the last signal was handled, -1 before */
 	blkcnt_t blocks;
 };
 
@@ -331,7 +328,7 @@ static void *signal_each_page(void *arg)
 }
 
 /*
- * A signal interrupts a map with holes, which starts over then. It must finish
+ * A signal interrupts a map with holes, which then starts over. It must finish
  * although the next signal arrives as soon as it has filled a hole.
  */
 TEST_F_TIMEOUT(map_file, signals, 240)
@@ -371,7 +368,7 @@ TEST_F_TIMEOUT(map_file, signals, 240)
 	}
 	__atomic_store_n(&pest.stop, true, __ATOMIC_RELAXED);
 	pthread_join(thread, NULL);
-	/* Otherwise there was nothing to see */
+	/* Without a signal during a map, nothing was tested */
 	EXPECT_LT(0, met);
 	munmap(self->mem, FILE_SIZE);
 	self->mem = mmap(NULL, FILE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED,
@@ -383,14 +380,14 @@ TEST_F_TIMEOUT(map_file, signals, 240)
 	ASSERT_EQ(0, unmap(self->fd, self->ioas_id, IOVA, length));
 }
 
-/* Stop and continue this process, until it has seen enough */
+/* Stop and continue this process until this is enough for the test */
 static pid_t stopper(const int *enough)
 {
 	pid_t whom = getpid(), pid = fork();
 
 	if (pid)
 		return pid;
-	/* The child must not end in the middle, so it is not killed */
+	/* Do not kill the child, which must not leave this process stopped */
 	while (!__atomic_load_n(enough, __ATOMIC_RELAXED) &&
 	       getppid() == whom) {
 		kill(whom, SIGSTOP);

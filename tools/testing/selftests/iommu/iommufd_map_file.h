@@ -254,7 +254,7 @@ FIXTURE_SETUP(map_file)
 		munmap(mem, PAGE_SIZE);
 		close(file);
 		if (pages * PAGE_SIZE != HUGE_SIZE)
-			SKIP(return, "no huge page of 2 MiB left for tmpfs");
+			SKIP(return, "no huge page of 2 MiB for tmpfs");
 	}
 }
 

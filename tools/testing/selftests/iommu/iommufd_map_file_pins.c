@@ -6,6 +6,7 @@
 #include <linux/falloc.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/param.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -16,8 +17,8 @@
 #include "lib/hwpoison.h"
 
 /*
- * Whether each of these pages has so many pins, and no other page of its folio
- * any
+ * Check that each of these pages has @num pins, and that no other page of their
+ * folio has any
  */
 #define expect_pins(self, mem, npages, num)				\
 	do {								\
@@ -33,36 +34,39 @@
 		}							\
 	} while (0)
 
-/* By domains that come and go, and by accesses to the pages without a domain */
+/* Domains come and go, and accesses pin pages without a domain */
 TEST_F(map_file, pins)
 {
+	/* All in a single folio, if it is a huge page */
+	const unsigned int num = MIN(100, HUGE_SIZE / PAGE_SIZE);
+	const unsigned int part = num * 2 / 5;
 	struct iommu_test_cmd pin = {
 		.op = IOMMU_TEST_OP_ACCESS_PAGES,
-		.access_pages = { .iova = IOVA, .length = 40 * PAGE_SIZE,
+		.access_pages = { .iova = IOVA, .length = part * PAGE_SIZE,
 				  .uptr = (uintptr_t)self->mem },
 	};
 	__u32 stdev_id;
 
-	/* Data behind the end are in no page */
+	/* Fill the file, so that all of its pages exist */
 	memset(self->mem, 1, FILE_SIZE);
 	test_cmd_create_access(self->ioas_id, &pin.id,
 			       MOCK_FLAGS_ACCESS_CREATE_NEEDS_PIN_PAGES);
 	ASSERT_EQ(0, map_at(self->fd, self->ioas_id, self->file, 0,
-			    100 * PAGE_SIZE, IOVA, READABLE | WRITEABLE));
-	expect_pins(self, self->mem, 100, 0);
+			    num * PAGE_SIZE, IOVA, READABLE | WRITEABLE));
+	expect_pins(self, self->mem, num, 0);
 	ASSERT_EQ(0, test_op(self->fd, &pin));
-	expect_pins(self, self->mem, 40, 1);
+	expect_pins(self, self->mem, part, 1);
 	add_domain(self);
 	EXPECT_EQ(0, check_map(self->fd, self->hwpt_id, self->mem, IOVA,
-			       100 * PAGE_SIZE));
-	expect_pins(self, self->mem, 100, 1);
+			       num * PAGE_SIZE));
+	expect_pins(self, self->mem, num, 1);
 	test_cmd_mock_domain(self->ioas_id, &stdev_id, NULL, NULL);
 	test_ioctl_destroy(self->stdev_id);
 	test_cmd_destroy_access_pages(pin.id,
 				      pin.access_pages.out_access_pages_id);
-	expect_pins(self, self->mem, 100, 1);
+	expect_pins(self, self->mem, num, 1);
 	test_ioctl_destroy(stdev_id);
-	expect_pins(self, self->mem, 100, 0);
+	expect_pins(self, self->mem, num, 0);
 	test_cmd_destroy_access(pin.id);
 }
 
@@ -70,25 +74,26 @@ TEST_F(map_file, pins)
 TEST_F(map_file, pins_of_parts)
 {
 	const __u64 page = PAGE_SIZE;
+	const unsigned int num = MIN(57, HUGE_SIZE / PAGE_SIZE);
 	void *first = self->mem + HUGE_SIZE - 3 * page;
 	void *second = self->mem + HUGE_SIZE;
 
 	memset(self->mem, 1, FILE_SIZE);
 	add_domain(self);
 	ASSERT_EQ(0, map_at(self->fd, self->ioas_id, self->file,
-			    HUGE_SIZE - 3 * page, 60 * page, IOVA,
+			    HUGE_SIZE - 3 * page, (3 + num) * page, IOVA,
 			    READABLE | WRITEABLE));
 	expect_pins(self, first, 3, 1);
-	expect_pins(self, second, 57, 1);
+	expect_pins(self, second, num, 1);
 	ASSERT_EQ(0, map_at(self->fd, self->ioas_id, self->file, HUGE_SIZE,
-			    57 * page, IOVA + FILE_SIZE, READABLE));
-	expect_pins(self, second, 57, 2);
-	ASSERT_EQ(0, unmap(self->fd, self->ioas_id, IOVA, 60 * page));
+			    num * page, IOVA + FILE_SIZE, READABLE));
+	expect_pins(self, second, num, 2);
+	ASSERT_EQ(0, unmap(self->fd, self->ioas_id, IOVA, (3 + num) * page));
 	expect_pins(self, first, 3, 0);
-	expect_pins(self, second, 57, 1);
+	expect_pins(self, second, num, 1);
 	ASSERT_EQ(0, unmap(self->fd, self->ioas_id, IOVA + FILE_SIZE,
-			   57 * page));
-	expect_pins(self, second, 57, 0);
+			   num * page));
+	expect_pins(self, second, num, 0);
 }
 
 TEST_F(map_file, copy)
@@ -134,7 +139,7 @@ TEST_F(map_file, made_shorter)
 	test_cmd_destroy_access(access_id);
 }
 
-/* In a process of its own, which an access to the page kills */
+/* Run this in a child, because an access to the page kills the process */
 static int poison(void *mem)
 {
 	int status;
@@ -199,7 +204,7 @@ TEST_F(map_file, poisoned)
 			    sizeof(buf), 0));
 	test_cmd_destroy_access(access_id);
 
-	/* Only when the page has no users left */
+	/* A page can be repaired only when it has no users left */
 	munmap(self->mem, FILE_SIZE);
 	ASSERT_EQ(0, ftruncate(self->file, 0));
 	EXPECT_EQ(0, heal_pfn(pfn));
@@ -235,7 +240,7 @@ TEST_F(map_file, seals)
 			    WRITEABLE));
 	EXPECT_EQ(-EBUSY, err(fcntl(file, F_ADD_SEALS, F_SEAL_WRITE)));
 	ASSERT_EQ(0, unmap(self->fd, self->ioas_id, IOVA, PAGE_SIZE));
-	/* Even if no page is held at this moment */
+	/* The same if no page is held at this moment */
 	test_ioctl_destroy(self->stdev_id);
 	ASSERT_EQ(0, map_at(self->fd, self->ioas_id, file, 0, PAGE_SIZE, IOVA,
 			    WRITEABLE));
@@ -362,13 +367,13 @@ TEST_F(map_file, not_whole)
 }
 
 /*
- * In a process of its own, which cannot regain the privileges that it drops.
- * Return: the number of the step that failed.
+ * Run this in a child, because a process cannot regain the privileges that it
+ * drops. Return: the number of the step that failed.
  */
 static int limited(int file, bool by_mm)
 {
-	struct rlimit limit = { .rlim_cur = 64 * PAGE_SIZE,
-				.rlim_max = 64 * PAGE_SIZE };
+	struct rlimit limit = { .rlim_cur = 60 * PAGE_SIZE,
+				.rlim_max = 60 * PAGE_SIZE };
 	struct iommu_option option = {
 		.size = sizeof(option),
 		.option_id = IOMMU_OPTION_RLIMIT_MODE,
@@ -376,7 +381,7 @@ static int limited(int file, bool by_mm)
 		.val64 = by_mm,
 	};
 	const char *status = "/proc/self/status";
-	long kib = 64 * PAGE_SIZE / 1024;
+	long kib = 60 * PAGE_SIZE / 1024;
 	int fd = open("/dev/iommu", O_RDWR);
 	__u32 ioas_id, stdev_id;
 
@@ -388,12 +393,12 @@ static int limited(int file, bool by_mm)
 	if (setrlimit(RLIMIT_MEMLOCK, &limit) ||
 	    setresuid(NOBODY, NOBODY, NOBODY))
 		return 3;
-	if (map_at(fd, ioas_id, file, 0, 65 * PAGE_SIZE, IOVA,
+	if (map_at(fd, ioas_id, file, 0, 61 * PAGE_SIZE, IOVA,
 		   READABLE | WRITEABLE) != -ENOMEM)
 		return 4;
 	if (proc_number(status, "VmLck") || proc_number(status, "VmPin"))
 		return 5;
-	if (map_at(fd, ioas_id, file, 0, 64 * PAGE_SIZE, IOVA,
+	if (map_at(fd, ioas_id, file, 0, 60 * PAGE_SIZE, IOVA,
 		   READABLE | WRITEABLE))
 		return 6;
 	if (proc_number(status, "VmLck") != (by_mm ? kib : 0) ||
@@ -402,7 +407,7 @@ static int limited(int file, bool by_mm)
 	if (map_at(fd, ioas_id, file, 0, PAGE_SIZE, IOVA + FILE_SIZE,
 		   READABLE) != -ENOMEM)
 		return 8;
-	if (unmap(fd, ioas_id, IOVA, 64 * PAGE_SIZE))
+	if (unmap(fd, ioas_id, IOVA, 60 * PAGE_SIZE))
 		return 9;
 	if (proc_number(status, "VmLck") || proc_number(status, "VmPin"))
 		return 10;

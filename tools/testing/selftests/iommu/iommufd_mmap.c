@@ -75,7 +75,7 @@ TEST_F(mem, errors)
 
 	EXPECT_LE(PAGE_SIZE, offset);
 	EXPECT_EQ(0, offset % PAGE_SIZE);
-	/* Each call has the error that is expected and all that come after it */
+	/* Each call has the expected error, and all that are checked later */
 	EXPECT_EQ(-EINVAL, try_mmap(fd, 0, length, rw | PROT_EXEC, MAP_PRIVATE,
 				    NULL));
 	EXPECT_EQ(-EPERM, try_mmap(fd, 0, length, rw | PROT_EXEC, MAP_SHARED,
@@ -147,7 +147,7 @@ TEST_F(mem, holds_viommu)
 	EXPECT_EQ(0, destroy(self->fd, self->viommu));
 }
 
-/* A part of registers can be unmapped. Memory with page faults is all or nothing */
+/* Registers can be unmapped in part, memory with page faults only as a whole */
 TEST_F(mem, unmap_part)
 {
 	void *mem;
@@ -165,7 +165,7 @@ TEST_F(mem, unmap_part)
 	EXPECT_EQ(0, destroy(self->fd, self->viommu));
 }
 
-/* A child has the registers, and holds them. It has no memory with page faults */
+/* A child inherits and holds registers, but not memory with page faults */
 TEST_F(mem, fork)
 {
 	const bool inherits = variant->type == IOMMU_VIOMMU_TYPE_SELFTEST;
@@ -175,7 +175,7 @@ TEST_F(mem, fork)
 	char c;
 
 	ASSERT_EQ(0, map_shared(self->fd, &self->data, &mem));
-	/* The number of mappings with page faults is limited, also this way */
+	/* MADV_DOFORK must not evade the limit on mappings with page faults */
 	EXPECT_EQ(-1, madvise(mem, self->data.out_mmap_length, MADV_DOFORK));
 	EXPECT_EQ(EINVAL, errno);
 	ASSERT_EQ(0, pipe(to));
@@ -364,7 +364,7 @@ TEST_F(doorbell, mappings)
 	EXPECT_EQ(0, map_shared(self->fd, &self->data, NULL));
 }
 
-/* The kernel writes by a system call, which faults as a store does */
+/* A system call writes to the page, and must fault as a store does */
 TEST_F(doorbell, system_call)
 {
 	int fds[2];
@@ -382,7 +382,7 @@ struct mmap_race {
 	__u32 type;
 	struct iommu_viommu_selftest data;
 	void *mem;
-	/* Of race_zap: after the last zap, and the number of zaps that were checked */
+	/* For race_zap: the state after the last zap, and the number checked */
 	unsigned long batches;
 	int faults;
 	unsigned int checked;
@@ -428,7 +428,7 @@ static void mmap_once(struct racer *racer, unsigned int pages)
 	got(racer, rc);
 }
 
-/* This vIOMMU, or the next that is being allocated */
+/* Map the region of this vIOMMU, or of the next, which may not exist yet */
 static void do_mmap(struct racer *racer)
 {
 	mmap_once(racer, 0);
@@ -492,8 +492,9 @@ static void do_store(struct racer *racer)
 }
 
 /*
- * Two batches of stores that end between two zaps include a batch that begins there,
- * so the page must have faulted. Without stores in between, zaps cause no fault.
+ * If two batches of stores end between two zaps, then the second of them also
+ * begins there, so the page must have faulted. Without stores in between, zaps
+ * cause no fault.
  */
 static void do_zap(struct racer *racer)
 {
@@ -522,7 +523,7 @@ static bool zap_met(const struct racer *racers)
 			       __ATOMIC_RELAXED);
 }
 
-/* No store gets past the fault handler after a zap, also while a mapping moves */
+/* After a zap, no store may evade the fault handler while a mapping moves */
 static void do_move(struct racer *racer)
 {
 	struct mmap_race *race = mmap_race(racer);

@@ -10,6 +10,7 @@
 #define __EXPORTED_HEADERS__
 #include "iommufd_utils.h"
 #include "iommufd_pasid.h"
+#include "lib/host.h"
 #include "lib/ioctl.h"
 
 /*
@@ -75,7 +76,7 @@ TEST_F(pasid, alloc_flags)
 
 	EXPECT_EQ(0, hwpt_alloc(self->fd, self->dev.id, self->ioas,
 				flag | IOMMU_HWPT_ALLOC_DIRTY_TRACKING, &id));
-	/* The driver decides: it takes nested PASIDs, and parents of them */
+	/* The driver decides: the mock driver has nested PASIDs and parents */
 	EXPECT_EQ(0, hwpt_alloc(self->fd, self->dev.id, self->ioas,
 				flag | IOMMU_HWPT_ALLOC_NEST_PARENT, &id));
 	/* A device without PASIDs may use the HWPTs of others */
@@ -116,7 +117,7 @@ TEST_F(pasid, attach)
 		EXPECT_TRUE(is_at(self->fd, &self->dev, PASID, hwpts[i]));
 		EXPECT_EQ(0, detach(self->fd, &self->dev, PASID));
 		EXPECT_TRUE(is_at(self->fd, &self->dev, PASID, 0));
-		/* The PASID is not attached any more, and this is no error */
+		/* Detaching a PASID that is not attached is not an error */
 		EXPECT_EQ(0, detach(self->fd, &self->dev, PASID));
 	}
 	EXPECT_TRUE(rid_is_at(self->fd, &self->dev, self->paging[0]));
@@ -228,7 +229,7 @@ TEST_F(pasid, replace)
 		  replace(self->fd, &self->dev, PASID, self->paging[0]));
 }
 
-/* The driver fails, and the old HWPT stays attached */
+/* If the driver fails, the old HWPT must stay attached */
 TEST_F(pasid, replace_fails)
 {
 	const __u32 pasid = IOMMU_TEST_PASID_RESERVED;
@@ -245,7 +246,7 @@ TEST_F(pasid, replace_fails)
 	EXPECT_EQ(0, attach(self->fd, &self->dev, pasid, self->paging[0]));
 }
 
-/* The RID must be at a HWPT for PASIDs, as long as there are any */
+/* As long as there are PASIDs, the RID must have a HWPT for PASIDs */
 TEST_F(pasid, rid_first)
 {
 	ASSERT_EQ(0, attach_rid(self->fd, &self->dev, self->plain));
@@ -290,7 +291,7 @@ TEST_F(pasid, ioas_is_not_filled)
 	ASSERT_EQ(0, err(_test_ioctl_ioas_map(self->fd, ioas, mem, PAGE_SIZE,
 					      &iova, IOMMU_IOAS_MAP_READABLE |
 						     IOMMU_IOAS_MAP_FIXED_IOVA)));
-	/* Nothing is pinned yet, and nothing can be from now on */
+	/* Nothing is pinned yet, and from now on nothing can be */
 	ASSERT_EQ(0, munmap(mem, PAGE_SIZE));
 	ASSERT_EQ(0, plug(self->fd, 0, MOCK_FLAGS_DEVICE_PASID |
 			  MOCK_FLAGS_DEVICE_DETACHED, &dev));
@@ -385,11 +386,11 @@ TEST_F(pasid, group)
 	EXPECT_EQ(0, detach(self->fd, &second, PASID));
 	EXPECT_TRUE(is_at(self->fd, &self->dev, PASID, self->nested[0]));
 
-	/* It can only join the other device */
+	/* The second device can only get the HWPT of the other device */
 	EXPECT_EQ(-EINVAL, attach(self->fd, &second, PASID, self->nested[1]));
 	EXPECT_EQ(0, attach(self->fd, &second, PASID, self->nested[0]));
 	EXPECT_EQ(-EBUSY, attach(self->fd, &second, PASID, self->nested[0]));
-	/* All of them move */
+	/* All devices of the group move */
 	EXPECT_EQ(0, replace(self->fd, &second, PASID, self->nested[1]));
 	EXPECT_TRUE(is_at(self->fd, &self->dev, PASID, self->nested[1]));
 	EXPECT_TRUE(is_at(self->fd, &second, PASID, self->nested[1]));
@@ -407,7 +408,7 @@ TEST_F(pasid, group)
 	EXPECT_TRUE(is_at(self->fd, &second, PASID + 1, 0));
 	EXPECT_EQ(0, destroy(self->fd, dirty));
 
-	/* The RID of none of them may leave */
+	/* No RID of the group may leave */
 	EXPECT_EQ(-EINVAL, attach_rid(self->fd, &third, self->plain));
 
 	EXPECT_EQ(0, detach(self->fd, &self->dev, PASID));
@@ -416,6 +417,107 @@ TEST_F(pasid, group)
 	EXPECT_EQ(0, destroy(self->fd, second.stdev));
 	EXPECT_TRUE(is_at(self->fd, &self->dev, PASID, 0));
 	EXPECT_EQ(0, destroy(self->fd, self->nested[1]));
+}
+
+/* From some allocation of a call on, all of them fail: not once, as by fail-nth */
+#define FAILSLAB	"/sys/kernel/debug/failslab/"
+/* About the size of a node of an xarray */
+#define NODE_SIZE	600
+
+static bool can_run_short(void)
+{
+	static const char *const knobs[][2] = {
+		{ FAILSLAB "ignore-gfp-wait", "N" },
+		{ FAILSLAB "verbose", "0" },
+		{ FAILSLAB "interval", "1" },
+		{ FAILSLAB "times", "-1" },
+		{ FAILSLAB "task-filter", "Y" },
+		{ FAILSLAB "probability", "100" },
+	};
+	size_t i;
+
+	for (i = 0; i != ARRAY_SIZE(knobs); i++)
+		if (write_str(knobs[i][0], knobs[i][1]))
+			return false;
+	return true;
+}
+
+/* Attach the PASID, with memory for so many bytes */
+static int attach_short(struct __test_metadata *_metadata, int fd,
+			const struct mock *dev, __u32 hwpt, unsigned int bytes)
+{
+	int fail = open("/proc/thread-self/make-it-fail", O_WRONLY | O_CLOEXEC);
+	char space[16];
+	int rc;
+
+	snprintf(space, sizeof(space), "%u", bytes);
+	ASSERT_LE(0, fail);
+	ASSERT_EQ(0, write_str(FAILSLAB "space", space));
+	ASSERT_EQ(1, pwrite(fail, "1", 1, 0));
+	rc = attach(fd, dev, PASID, hwpt);
+	ASSERT_EQ(1, pwrite(fail, "0", 1, 0));
+	close(fail);
+	return rc;
+}
+
+/*
+ * The IDs of two devices differ much, so that a PASID needs several nodes to remember
+ * both. Nodes that are left of a failure are not taken for a device: the PASID is gone
+ * with the last device that has it.
+ */
+TEST_F(pasid, no_memory)
+{
+	const __u32 flags = MOCK_FLAGS_DEVICE_IN_GROUP | MOCK_FLAGS_DEVICE_PASID;
+	unsigned int failed = 0;
+	struct mock far;
+	__u32 id = 0;
+	int rc;
+
+	if (!can_run_short())
+		SKIP(return, "no fault injection in this kernel");
+	do {
+		ASSERT_EQ(0, err(_test_ioctl_ioas_alloc(self->fd, &id)));
+	} while (id < 64 * 64);
+	ASSERT_EQ(0, plug_into(self->fd, self->paging[0], flags, self->dev.id,
+			       &far));
+	ASSERT_LT(64 * 64, far.id);
+
+	/* It is the first device, and then joins the other device */
+	for (rc = -ENOMEM; rc; failed += !!rc) {
+		rc = attach_short(_metadata, self->fd, &far, self->nested[0],
+				  failed * NODE_SIZE);
+		if (rc)
+			ASSERT_EQ(-ENOMEM, rc);
+		EXPECT_TRUE(is_at(self->fd, &far, PASID,
+				  rc ? 0 : self->nested[0]));
+		ASSERT_GT(100, failed);
+	}
+	EXPECT_LE(3, failed);
+	ASSERT_EQ(0, detach(self->fd, &far, PASID));
+	EXPECT_TRUE(is_at(self->fd, &far, PASID, 0));
+
+	failed = 0;
+	for (rc = -ENOMEM; rc; failed += !!rc) {
+		ASSERT_EQ(0, attach(self->fd, &self->dev, PASID,
+				    self->nested[0]));
+		rc = attach_short(_metadata, self->fd, &far, self->nested[0],
+				  failed * NODE_SIZE);
+		if (rc)
+			ASSERT_EQ(-ENOMEM, rc);
+		EXPECT_TRUE(is_at(self->fd, &far, PASID, self->nested[0]));
+		ASSERT_EQ(0, detach(self->fd, &self->dev, PASID));
+		EXPECT_TRUE(is_at(self->fd, &far, PASID,
+				  rc ? 0 : self->nested[0]));
+		ASSERT_GT(100, failed);
+	}
+	/*
+	 * Two nodes above that of the first device, and two below these. kmemleak
+	 * takes memory for each of them as well
+	 */
+	EXPECT_LE(4, failed);
+	ASSERT_EQ(0, detach(self->fd, &far, PASID));
+	EXPECT_EQ(0, destroy(self->fd, self->nested[0]));
+	ASSERT_EQ(0, write_str(FAILSLAB "probability", "0"));
 }
 
 /* A reset keeps PASIDs, and nothing can be attached while it lasts */
@@ -434,7 +536,7 @@ TEST_F(pasid, reset)
 	EXPECT_TRUE(is_at(self->fd, &self->dev, PASID, self->nested[0]));
 	EXPECT_EQ(0, destroy(self->fd, self->nested[1]));
 
-	/* It can be detached */
+	/* The PASID can be detached during a reset */
 	ASSERT_EQ(0, reset(self->fd, &self->dev, MOCK_RESET_PREPARE));
 	EXPECT_EQ(0, detach(self->fd, &self->dev, PASID));
 	ASSERT_EQ(0, reset(self->fd, &self->dev, MOCK_RESET_DONE));
@@ -452,7 +554,7 @@ TEST_F(pasid, reset_fails)
 	EXPECT_TRUE(is_at(self->fd, &self->dev, PASID, 0));
 	EXPECT_EQ(-EBUSY, destroy(self->fd, self->nested[0]));
 
-	/* Another reset, which works, brings back the RID */
+	/* Another reset, which succeeds, brings back the RID */
 	ASSERT_EQ(0, reset(self->fd, &self->dev, MOCK_RESET_PREPARE));
 	ASSERT_EQ(0, reset(self->fd, &self->dev, MOCK_RESET_DONE));
 	EXPECT_TRUE(rid_is_at(self->fd, &self->dev, self->paging[0]));
@@ -465,7 +567,7 @@ TEST_F(pasid, reset_fails)
 	EXPECT_EQ(0, destroy(self->fd, self->nested[0]));
 }
 
-/* A device that joins a PASID which the core has given up attaches it again */
+/* If the core has given up a PASID, a device that joins attaches it again */
 TEST_F(pasid, reset_fails_join)
 {
 	struct mock second;

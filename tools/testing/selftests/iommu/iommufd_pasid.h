@@ -61,7 +61,7 @@ static int plug(int fd, __u32 pt_id, __u32 flags, struct mock *dev)
 	return plug_into(fd, pt_id, flags, 0, dev);
 }
 
-/* The RID */
+/* Attach the RID */
 static int attach_rid(int fd, const struct mock *dev, __u32 pt_id)
 {
 	return err(_test_cmd_mock_domain_replace(fd, dev->stdev, pt_id, NULL));
@@ -100,7 +100,7 @@ static int detach(int fd, const struct mock *dev, __u32 pasid)
 	return test_op(fd, &cmd);
 }
 
-/* Is the PASID attached to the HWPT, or to nothing if the HWPT is 0? */
+/* Whether the PASID is attached to the HWPT, or to nothing if the HWPT is 0 */
 static bool is_at(int fd, const struct mock *dev, __u32 pasid, __u32 hwpt_id)
 {
 	struct iommu_test_cmd cmd = {

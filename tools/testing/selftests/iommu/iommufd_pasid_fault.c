@@ -80,7 +80,7 @@ static bool has_fault(int faults)
 	return poll(&pfd, 1, 0) == 1 && pfd.revents & POLLIN;
 }
 
-/* Is the next fault of this device and PASID? */
+/* Whether the next fault is the given fault of this device and PASID */
 static bool next_is(int faults, const struct mock *dev, __u32 pasid,
 		    __u32 grpid, __u32 *cookie)
 {
@@ -127,7 +127,7 @@ TEST_F(pasid_fault, delivered)
 	ASSERT_EQ(0, attach(self->fd, &self->dev, 3, self->quiet));
 	ASSERT_EQ(0, trigger(self->fd, &self->dev, 1, 11));
 	ASSERT_EQ(0, trigger(self->fd, &self->dev, 2, 12));
-	/* The device is known, though its RID is attached to nothing */
+	/* The device is found, although its RID is attached to nothing */
 	EXPECT_TRUE(next_is(self->faults[0], &self->dev, 1, 11, &cookie[0]));
 	EXPECT_TRUE(next_is(self->faults[1], &self->dev, 2, 12, &cookie[1]));
 	EXPECT_TRUE(faults_are(self->fd, &self->dev, 2, 0, 0));
@@ -145,7 +145,7 @@ TEST_F(pasid_fault, delivered)
 	EXPECT_TRUE(faults_are(self->fd, &self->dev, 0, 2, 3));
 }
 
-/* This concerns faults in the queue and faults that were read */
+/* A detach answers faults in the queue, and faults that were read */
 TEST_F(pasid_fault, detach_answers)
 {
 	__u32 cookie, other;
@@ -223,7 +223,7 @@ TEST_F(pasid_fault, replace_answers)
 	EXPECT_TRUE(faults_are(self->fd, &self->dev, 0, 0, 2));
 	ASSERT_EQ(0, trigger(self->fd, &self->dev, 1, 13));
 	EXPECT_TRUE(faults_are(self->fd, &self->dev, 0, 0, 3));
-	/* Page faults are on again */
+	/* Page faults are enabled again */
 	EXPECT_EQ(0, replace(self->fd, &self->dev, 1, self->hwpt[0]));
 	ASSERT_EQ(0, trigger(self->fd, &self->dev, 1, 14));
 	EXPECT_TRUE(next_is(self->faults[0], &self->dev, 1, 14, &cookie));
@@ -350,9 +350,9 @@ static bool task_sleeps(pid_t tid)
 }
 
 /*
- * Does the call wait? A thread that sleeps at each of several checks, although
- * it has a CPU to run on, is not about to return. Returns false once it has
- * returned.
+ * Whether the call waits. A thread that sleeps at each of several checks,
+ * although it has a CPU to run on, is not about to return. False if the call
+ * has returned.
  */
 static bool call_waits(struct call *call)
 {
@@ -380,9 +380,9 @@ static int call_unplug(int fd, const struct mock *dev, __u32 pasid, __u32 arg)
 }
 
 /*
- * A report has found the attach handle, and has not used it yet. A call that takes
- * the PASID from the HWPT must wait: the handle must not be freed, and the fault
- * must not be left behind.
+ * A report has found the attach handle, and has not used it yet. A call that
+ * removes the PASID from the HWPT must wait: the handle must not be freed, and
+ * the fault must not be left behind.
  */
 static void report_meets(struct __test_metadata *_metadata,
 			 struct _test_data_pasid_fault *self,

@@ -44,7 +44,7 @@ struct racer {
 	unsigned long rounds;
 	/* In the middle of a round */
 	atomic_bool busy;
-	/* How many rounds began while that racer was in the middle of a round */
+	/* For each other racer: own rounds that began during its rounds */
 	unsigned long beside[MAX_RACERS];
 	/* The number of attaches to nested HWPTs by do_replace() */
 	unsigned long attached;

@@ -126,7 +126,7 @@ TEST_F_TIMEOUT(viommu, unbind_beside_hw_info_answer, 100)
 	EXPECT_EQ(IOMMU_HW_INFO_TYPE_SELFTEST, cmd->out_data_type);
 }
 
-/* The ranges, or the answer. A detach removes ranges of the device */
+/* The array of ranges is slow, or the answer. A detach removes ranges. */
 static void unbind_beside_iova_ranges(struct __test_metadata *_metadata,
 				      int fd, const struct mock *dev,
 				      __u32 ioas, bool answer)
@@ -213,8 +213,8 @@ TEST_F(viommu, many_iova_ranges)
 }
 
 /*
- * The answer of HWPT_ALLOC, or the data of a nested HWPT. The kernel reads the
- * data before it looks for the device, which is gone by then.
+ * The answer of HWPT_ALLOC is slow, or the data of a nested HWPT. The kernel
+ * reads this data before it looks for the device, which is gone by then.
  */
 static void unbind_beside_hwpt_alloc(struct __test_metadata *_metadata, int fd,
 				     const struct mock *dev, __u32 pt_id,
@@ -278,9 +278,8 @@ TEST_F_TIMEOUT(viommu, unbind_beside_viommu_data, 100)
 }
 
 /*
- * A new HWPT is filled with pages that have to be waited for. In this time,
- * neither its device is held, nor a device for which the next HWPT is to be
- * allocated.
+ * Filling a new HWPT has to wait for pages. In this time, neither its device is
+ * held, nor a device that waits for the allocation of the next HWPT.
  */
 TEST_F_TIMEOUT(viommu, unbind_beside_pinning, 100)
 {
@@ -446,7 +445,7 @@ TEST_F_TIMEOUT(viommu, viommu_alloc_slow_answer, 100)
 	EXPECT_EQ(0, viommu_alloc(self->fd, self->dev[0].id, self->parent,
 				  &id));
 	EXPECT_EQ(0, destroy(self->fd, id));
-	/* Nor does the device */
+	/* The device does not wait either */
 	start = now();
 	EXPECT_EQ(0, destroy(self->fd, self->dev[0].stdev));
 	EXPECT_LT(now() - start, 5);

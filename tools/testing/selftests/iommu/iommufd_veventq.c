@@ -108,10 +108,7 @@ TEST_F(veventq, alloc_errors)
 	EXPECT_EQ(-EOPNOTSUPP, veventq_alloc_type(self->fd, NO_ID,
 						  IOMMU_VEVENTQ_TYPE_DEFAULT));
 
-	/*
-	 * A vIOMMU without events, and another that cannot fail for any other
-	 * reason
-	 */
+	/* A vIOMMU without events. With events, the same call succeeds. */
 	ASSERT_EQ(0, viommu_alloc_type(self->fd, guest->dev.id, guest->parent,
 				       IOMMU_VIOMMU_TYPE_SELFTEST_BARE, &bare));
 	EXPECT_EQ(-EOPNOTSUPP,
@@ -146,8 +143,8 @@ TEST_F(veventq, alloc_other_fd)
 	int events, none;
 
 	/*
-	 * Both fds have the same number of objects, and now it allocates two
-	 * more
+	 * The other fd has the same objects and two more, which do not exist on
+	 * this fd
 	 */
 	ASSERT_EQ(0, mock_vm_init(&other, 0));
 	ASSERT_EQ(0, viommu_alloc(other.fd, other.dev.id, other.parent,
@@ -185,7 +182,7 @@ TEST_F(veventq, alloc_unwritable)
 	EXPECT_EQ(-EFAULT, iommufd_ioctl(self->fd, IOMMU_VEVENTQ_ALLOC, p));
 	EXPECT_EQ(-EFAULT, iommufd_ioctl(self->fd, IOMMU_VEVENTQ_ALLOC, NULL));
 
-	/* There is no number left for the file */
+	/* No file descriptor is left */
 	ASSERT_EQ(0, getrlimit(RLIMIT_NOFILE, &old));
 	limit = (struct rlimit){ .rlim_cur = fd, .rlim_max = old.rlim_max };
 	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &limit));
@@ -392,7 +389,7 @@ TEST_F(veventq, read_sizes)
 	EXPECT_EQ(0x5a5a5a5a, event[1].header.flags);
 	EXPECT_EQ(0x5a5a5a5a, event[1].data.virt_id);
 
-	/* The file can only be read in sequence */
+	/* The file cannot be written, and has no position to read from */
 	EXPECT_EQ(-EBADF, err(write(guest->events, event, 12) < 0));
 	EXPECT_EQ(-ESPIPE, err(pread(guest->events, event, 12, 0) < 0));
 	EXPECT_EQ(-ESPIPE, err(lseek(guest->events, 0, SEEK_CUR) < 0));
@@ -421,7 +418,7 @@ TEST_F(veventq, read_several)
 	EXPECT_EQ(4, event[1].header.sequence);
 	EXPECT_EQ(0, read_empty(guest->events));
 
-	/* Beyond the end of the ring */
+	/* Wrap around the end of the ring */
 	for (i = 5; i < 5 * DEPTH; i += DEPTH - 1) {
 		unsigned int j;
 
@@ -472,8 +469,8 @@ TEST_F(veventq, overflow)
 	EXPECT_EQ(0, read_empty(guest->events));
 
 	/*
-	 * It has the number of the last lost event, and comes in the same read
-	 * if it fits
+	 * The loss has the number of the last lost event, and comes in the same
+	 * read if it fits
 	 */
 	ASSERT_EQ(0, trigger_some(guest, 100));
 	EXPECT_EQ(0, read_len(guest->events, event, 24 + 7, 24));
@@ -502,8 +499,8 @@ TEST_F(veventq, overflow)
 }
 
 /*
- * A later event replaces the report of a loss, as the gap in the numbers shows
- * it
+ * A later event replaces the report of a loss, because the gap in the numbers
+ * shows the loss
  */
 TEST_F(veventq, overflow_later_event)
 {
@@ -549,7 +546,7 @@ TEST_F(veventq, lost_before)
 	ASSERT_EQ(0, trigger_lost(guest));
 	EXPECT_EQ(0, read_event(guest->events, 4));
 	EXPECT_EQ(0, read_lost(guest->events, 5));
-	/* Such a loss does not take a place */
+	/* Such a loss does not take a place in the queue */
 	ASSERT_EQ(0, trigger_lost(guest));
 	ASSERT_EQ(0, trigger_some(guest, 2));
 	EXPECT_EQ(0, read_event(guest->events, 7));
@@ -614,10 +611,7 @@ TEST_F(veventq, sequence_wraps)
 	EXPECT_EQ(0, read_event(guest->events, INT32_MAX));
 	EXPECT_EQ(0, read_event(guest->events, 0));
 
-	/*
-	 * The loss has the number of the last lost event first, then of the
-	 * first
-	 */
+	/* The lost event has the highest number, and then the number 0 */
 	ASSERT_EQ(0, set_sequence(guest, INT32_MAX - 2));
 	ASSERT_EQ(0, trigger_some(guest, 3));
 	EXPECT_EQ(0, read_event(guest->events, INT32_MAX - 2));
@@ -632,7 +626,7 @@ TEST_F(veventq, sequence_wraps)
 	EXPECT_EQ(0, events_of(guest->events, 0));
 }
 
-/* Each VM gets its own events, by its own names */
+/* Each VM gets its own events, with its own virt_ids */
 TEST_F(veventq, two_guests)
 {
 	struct mock_vm *guest = &self->guest;

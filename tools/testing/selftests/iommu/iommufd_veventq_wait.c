@@ -188,8 +188,8 @@ TEST_F_TIMEOUT(veventq, two_readers, 100)
 }
 
 /*
- * The kernel waits for the page of the VMM that the answer goes to. No other
- * thread may have to wait with it, not even a thread of the same VMM.
+ * The kernel waits for the page that the answer goes to. No other thread must
+ * have to wait for this, not even a thread of the same VMM.
  */
 TEST_F_TIMEOUT(veventq, alloc_slow_answer, 100)
 {
@@ -223,7 +223,7 @@ TEST_F_TIMEOUT(veventq, alloc_slow_answer, 100)
 	EXPECT_EQ(-ENOENT, destroy(self->fd, next));
 	EXPECT_NE(next, next_id(self->fd));
 	EXPECT_EQ(-EBADF, err(fcntl(next_fd() - 1, F_GETFD) < 0));
-	/* So another thread can be faster */
+	/* So another thread can be first */
 	ASSERT_EQ(0, mock_vm_get_queue(guest, 1));
 	EXPECT_EQ(0, mock_vm_works(guest));
 	EXPECT_LT(now() - start, SOON);
@@ -235,7 +235,7 @@ TEST_F_TIMEOUT(veventq, alloc_slow_answer, 100)
 	EXPECT_EQ(0, close(other.fd));
 }
 
-/* The same with the struct of the call itself, and with a success in the end */
+/* The same while the kernel waits for the struct of the call itself */
 TEST_F_TIMEOUT(veventq, alloc_slow_struct, 100)
 {
 	struct mock_vm *guest = &self->guest;

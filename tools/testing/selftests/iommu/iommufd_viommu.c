@@ -155,7 +155,7 @@ TEST_F(viommu, other_fd)
 	EXPECT_EQ(-ENOENT, nested_alloc(fd, self->dev[0].id, self->viommu, &id));
 	EXPECT_EQ(-ENOENT, destroy(fd, self->viommu));
 
-	/* With a device of its own */
+	/* The other fd has a device of its own */
 	ASSERT_EQ(0, ioas_alloc(fd, &ioas));
 	ASSERT_EQ(0, plug(fd, ioas, 0, &dev));
 	EXPECT_EQ(-ENOENT, viommu_alloc(fd, dev.id, self->parent, &id));
@@ -292,7 +292,7 @@ TEST_F(viommu, viommu_other_iommu)
 	EXPECT_EQ(-EINVAL, nested_alloc(self->fd, self->dev[0].id, far_viommu,
 					&id));
 
-	/* The same number is another device on each of them */
+	/* The same virt_id is another device on each vIOMMU */
 	ASSERT_EQ(0, vdevice_alloc(self->fd, self->viommu, self->dev[0].id,
 				   VIRT_ID, &vdev));
 	ASSERT_EQ(0, vdevice_alloc(self->fd, far_viommu, self->far.id, VIRT_ID,

@@ -13,7 +13,7 @@
 #include "iommufd_calls.h"
 #include "slow_page.h"
 
-/* Seconds that a call may take which must not wait for a blocked call */
+/* Seconds that a call may take if it must not wait for a blocked call */
 #define SOON	5
 
 /* An ioctl in a thread of its own */
@@ -123,7 +123,7 @@ static bool wait_till_asleep(const atomic_int *tid)
 
 /*
  * Whether a call waits for something. A thread that sleeps for so long, on a
- * machine that is idle otherwise, is not about to return. False once it has
+ * machine that is otherwise idle, is not about to return. False if the call has
  * returned.
  */
 static bool call_waits(const struct call *call)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* The judgement of the kernel log after a test. Include this after kselftest_harness.h */
+/* Judge the kernel log after a test. Include this after kselftest_harness.h */
 #ifndef __SELFTEST_IOMMU_KLOG_EXPECT_H
 #define __SELFTEST_IOMMU_KLOG_EXPECT_H
 

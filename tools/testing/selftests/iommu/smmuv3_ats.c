@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * ATS of a device in a guest, judged by DMA: the device is an edu-pcie, which keeps
- * translations in a cache of its own (ATC), and answers invalidations as it is told
+ * ATS of a device in a guest, judged by DMA. The device is an edu-pcie, which
+ * keeps translations in a cache of its own (ATC). The tests control its answers
+ * to invalidations.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -14,7 +15,7 @@
 #include "lib/hwpoison.h"
 #include "smmuv3_vm.h"
 
-/* The driver waits for a CMD_SYNC that long */
+/* The time that the driver waits for a CMD_SYNC */
 #define SYNC_TIMEOUT_MS	1000
 
 static struct iommu_hwpt_arm_smmuv3 ste_eats(__u64 cd)
@@ -95,7 +96,7 @@ TEST_F(ats, dma)
 	EXPECT_TRUE(edu_failed(&vm->dev));
 }
 
-/* A fault of a Translation Request is no event, neither here nor for the host */
+/* A Translation Request that faults causes no event for guest or host */
 TEST_F(ats, no_event)
 {
 	struct vm *vm = &self->vm;
@@ -115,8 +116,8 @@ TEST_F(ats, no_event)
 }
 
 /*
- * A device that ignores its control register has no ATS without EATS, and cannot
- * claim that an address is translated
+ * A device that ignores its control register gets no ATS without EATS, and must
+ * not claim that an address is translated.
  */
 TEST_F(ats, refused_without_eats)
 {
@@ -142,7 +143,7 @@ TEST_F(ats, refused_without_eats)
 		EXPECT_EQ(a, vm_lands(vm, IOVA_A));
 		vm->dev.dma_flags = EDU_DMA_ATS;
 		EXPECT_EQ(NOWHERE, vm_lands(vm, IOVA_A));
-		/* The device does not even ask, as ATS is disabled there */
+		/* The device does not even ask, because its ATS is disabled */
 		EXPECT_EQ(had, misses(vm));
 		EXPECT_EQ(0, klog_count(HOST_EVENT "05"));
 
@@ -226,8 +227,8 @@ TEST_F(ats, range)
 }
 
 /*
- * ATC_INVs of the guest while it has no EATS are for nothing, and nothing is left
- * in the ATC when it has EATS again
+ * Without EATS, ATC_INVs of the guest have no effect. When the guest has EATS
+ * again, the ATC must be empty.
  */
 TEST_F(ats, eats_off_and_on)
 {
@@ -255,7 +256,7 @@ TEST_F(ats, eats_off_and_on)
 	}
 }
 
-/* With ATS, and as many without it: enough to meet each step of an attach */
+/* Number of DMAs with ATS, and without it: enough for each step of an attach */
 #define MANY_DMAS	300
 
 static int switch_eats(struct worker *w)
@@ -264,8 +265,9 @@ static int switch_eats(struct worker *w)
 }
 
 /*
- * The same while the device is at work. It either has ATS or it has not: what it has
- * translated is never refused, which would be an event for the host.
+ * The same during DMA. At any time the device either has ATS or not: a request
+ * that it has translated must never be refused, because this would be an event
+ * for the host.
  */
 TEST_F_TIMEOUT(ats, eats_under_dma, 120)
 {
@@ -332,7 +334,7 @@ TEST_F(ats, other_domain)
 	EXPECT_EQ(b, vm_lands(vm, b));
 }
 
-/* The guest knows nothing of an unmap by its VMM, which sends ATC_INVs itself */
+/* The guest does not know of an unmap by its VMM. The host sends ATC_INVs. */
 TEST_F(ats, stage2_unmap)
 {
 	struct vm *vm = &self->vm;
@@ -399,8 +401,9 @@ TEST_F(ats, reset)
 }
 
 /*
- * The driver waits for a CMD_SYNC with interrupts off. The calls that wait for the
- * device are on CPU 1, and leave CPU 0 to the test and to the interrupts of the SMMU.
+ * The driver waits for a CMD_SYNC with interrupts off. Therefore the calls that
+ * wait for the device run on CPU 1. CPU 0 remains for the test and for the
+ * interrupts of the SMMU.
  */
 static int run_on(int cpu)
 {
@@ -478,7 +481,7 @@ static bool pending(struct vm *vm)
 	return false;
 }
 
-/* An ATC_INV is over when the device has answered, and not before */
+/* An ATC_INV must complete when the device has answered, not before */
 FIXTURE(slow)
 {
 	struct vm vm;
@@ -487,7 +490,7 @@ FIXTURE(slow)
 
 FIXTURE_VARIANT(slow)
 {
-	/* What waits for the device */
+	/* The call that waits for the device */
 	int (*fn)(struct vm *vm);
 };
 
@@ -508,7 +511,7 @@ FIXTURE_SETUP(slow)
 
 FIXTURE_TEARDOWN(slow)
 {
-	/* Nobody must wait for the device of a test that has failed */
+	/* After a failed test, nothing may wait for the device any more */
 	edu_set_reg(&self->vm.dev, EDU_REG_ANSWER, 0);
 	edu_set_reg(&self->vm.dev, EDU_REG_PENDING, 0);
 	vm_stop(_metadata, &self->vm);
@@ -542,8 +545,8 @@ TEST_F(slow, waited_for)
 }
 
 /*
- * What makes a device unable to answer waits for the ATC_INVs of the guest that
- * are on their way: lost answers would stop the queue for all
+ * A call that makes the device unable to answer must wait for the guest's
+ * ATC_INVs in flight: lost answers would stop the command queue for all.
  */
 FIXTURE(slow_end)
 {
@@ -600,8 +603,8 @@ TEST_F(slow_end, waits_for_guest)
 }
 
 /*
- * A device that does not answer fails the ATC_INV, and none of the commands of the
- * call counts. The queue lives on.
+ * If a device does not answer, the ATC_INV fails, and none of the commands of
+ * the call counts as done. The command queue continues to work.
  */
 TEST_F(ats, no_answer)
 {
@@ -638,7 +641,7 @@ TEST_F(ats, no_answer)
 	EXPECT_EQ(0, viommu_cmds(vm->fd, vm->v.viommu_id, cmds, &num));
 	EXPECT_EQ(3, num);
 	EXPECT_EQ(b, vm_lands(vm, IOVA_A));
-	/* These messages are as they should be */
+	/* The messages so far are intended */
 	klog_mark(_metadata->name);
 }
 

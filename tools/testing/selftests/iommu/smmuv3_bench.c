@@ -2,10 +2,10 @@
 /*
  * The cost of the calls of a VMM with an accelerated SMMUv3, in instructions
  *
- * This is for a host that is emulated with -icount shift=0: there an instruction
- * takes a nanosecond of the generic timer, and the machine that emulates has no
- * influence. So runs differ only by other work of the kernel, and the minimum of
- * some runs is the cost of the call. On any other machine, the unit is nanoseconds.
+ * This is for a host that is emulated with -icount shift=0: an instruction then
+ * takes a nanosecond of the generic timer, whatever machine runs the emulator.
+ * Runs differ only by other work of the kernel, so the minimum of some runs is
+ * the cost of the call. On any other machine, the unit is nanoseconds.
  *
  * The output is TAP with lines of
  *
@@ -27,7 +27,7 @@
 #define MAP_IPA		0x40000000ULL
 #define MAP_SIZE	0x00100000ULL
 #define HUGE_SIZE	0x00200000ULL
-/* With about twice as many pages with an even frame number as needed */
+/* About half of the pages have an even frame number, twice as many as needed */
 #define POOL_SIZE	(4 * MAP_SIZE)
 
 static struct guest g;
@@ -203,8 +203,8 @@ static void *memory(size_t size, int flags, int byte)
 
 /*
  * The cost of a mapping depends on the runs of pages that are contiguous in
- * physical memory. So measure both extremes: a part of a huge page, and 4K pages
- * of which no two follow each other. For the latter, move pages with an even page
+ * physical memory. So measure both extremes: a part of a huge page, and 4K
+ * pages of which no two are adjacent. For the latter, move pages with an even
  * frame number together.
  */
 static void bench_maps(void)

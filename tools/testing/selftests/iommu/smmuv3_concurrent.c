@@ -44,10 +44,10 @@ static int unmap_once(struct worker *w)
 }
 
 /*
- * A command finds the vDEVICE or gets EIO. Every other vDEVICE lives until each
- * of the workers in w->data, which ends with a NULL, if any, has issued a
- * command that began after the vDEVICE was there, as its life alone is shorter
- * than a turn.
+ * A command finds the vDEVICE, or fails with EIO. Every other vDEVICE is kept
+ * until each worker of the NULL-terminated array w->data, if there is one, has
+ * issued a command that began during the life of the vDEVICE. Otherwise this
+ * life would be shorter than a turn of the workers.
  */
 static int rename_once(struct worker *w)
 {
@@ -144,7 +144,7 @@ TEST_F(nesting, race_vdevice_invalidate)
 	EXPECT_EQ(-EIO, vm_cmd(vm, cmd_cfgi_cd(VSID)));
 }
 
-/* Either thread destroys the vDEVICE, and the other finds none */
+/* One thread destroys the vDEVICE, and the other finds no vDEVICE */
 static int destroy_once(struct worker *w)
 {
 	__u32 id = __atomic_load_n(&w->vm->v.vdevice_id, __ATOMIC_RELAXED);
@@ -220,7 +220,7 @@ TEST_F(nesting, race_events)
 	__u32 id;
 	int queue;
 
-	/* V = 0 reports from another thread; neither needs a vDEVICE */
+	/* V = 0 reports from another thread. No HWPT here needs a vDEVICE. */
 	ASSERT_EQ(0, destroy(vm->fd, vm->v.vdevice_id));
 	ASSERT_EQ(0, vm_hwpt(vm, ste_raw(0, 0), &workers[2].ids[0]));
 	ASSERT_EQ(0, vm_hwpt(vm, ste_bypass(), &workers[2].ids[1]));
@@ -306,11 +306,11 @@ static void stay_on_cpu(int cpu)
 
 	CPU_ZERO(&set);
 	CPU_SET(cpu, &set);
-	/* Without such a CPU, the test is still valid */
+	/* If there is no such CPU, the test is still valid */
 	sched_setaffinity(0, sizeof(set), &set);
 }
 
-/* A thread that has waited for a lock here must also wait for the CPU */
+/* On a busy CPU, a wait for a lock is followed by a wait for the CPU */
 static int msi_once(struct worker *w)
 {
 	int rc;
@@ -337,7 +337,7 @@ static int busy_once(struct worker *w)
 
 /*
  * Interrupts are set up while the domain of the device is detached and freed
- * with its IOAS. KASAN has to find any error.
+ * with its IOAS. KASAN must find any error.
  */
 TEST_F(bare, msi_during_detach)
 {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Dirty tracking on an SMMU with HTTU, judged by DMA: of stage 1 of the host, and
- * of a nesting parent, below the stage 1 of a guest and without it
+ * Dirty tracking on an SMMU with HTTU, judged by DMA: of stage 1 of the host, also for
+ * a PASID, and of a nesting parent, below the stage 1 of a guest and without it
  *
  * The bitmap must have the pages that the device has written, and no others. The
  * exception are pages with structures of the guest: the SMMU may mark those of
@@ -26,9 +26,12 @@
 
 #define NO_CLEAR	IOMMU_HWPT_GET_DIRTY_BITMAP_NO_CLEAR
 
+#define PASID		5
+
 enum mode {
-	/* Stage 1 of the host */
+	/* Stage 1 of the host, for the RID or for a PASID alone */
 	HOST,
+	HOST_PASID,
 	/* The nesting parent, without a guest */
 	PARENT,
 	/* The guest's STE has a bypass, or stage 1 */
@@ -71,7 +74,9 @@ static void memory_start(struct __test_metadata *_metadata, struct tracked *t,
 	ASSERT_EQ(0, capabilities(t->vm.fd, dev->dev_id, &caps));
 	if (!(caps & IOMMU_HW_CAP_DIRTY_TRACKING))
 		SKIP(return, "this SMMU does not track dirty pages");
-	if (t->mode != HOST) {
+	if (t->mode == HOST_PASID)
+		flags |= IOMMU_HWPT_ALLOC_PASID;
+	if (t->mode >= PARENT) {
 		if (!smmu_can_nest(&dev->info))
 			SKIP(return, "this host cannot nest");
 		flags |= IOMMU_HWPT_ALLOC_NEST_PARENT;
@@ -82,7 +87,7 @@ static void memory_start(struct __test_metadata *_metadata, struct tracked *t,
 	ASSERT_EQ(0, hwpt_alloc(t->vm.fd, dev->dev_id, g->ioas_id, flags,
 				IOMMU_HWPT_DATA_NONE, NULL, 0, &t->hwpt_id));
 	g->s2_id = t->hwpt_id;
-	g->nest_parent = t->mode != HOST;
+	g->nest_parent = t->mode >= PARENT;
 	t->attach_id = t->hwpt_id;
 	for (i = 0; i != NPAGES; i++) {
 		t->ipa[i] = guest_page(g);
@@ -110,6 +115,9 @@ static void tracked_start(struct __test_metadata *_metadata, struct tracked *t,
 		SKIP(return, "this SMMU has no ATS");
 	if (ats && !edu_is_pcie(&vm->dev))
 		SKIP(return, "this edu has no ATS");
+	if (mode == HOST_PASID && (!IDR1_SSIDSIZE(vm->dev.info.idr[1]) ||
+				   !edu_is_pcie(&vm->dev)))
+		SKIP(return, "no substreams");
 	memory_start(_metadata, t, small_pages);
 	if (_metadata->exit_code)
 		return;
@@ -131,8 +139,14 @@ static void tracked_start(struct __test_metadata *_metadata, struct tracked *t,
 		ASSERT_EQ(0, vm_hwpt(vm, ste, &t->attach_id));
 		ASSERT_EQ(0, edu_attach(&vm->dev, t->attach_id));
 	}
+	if (mode == HOST_PASID) {
+		ASSERT_EQ(0, edu_detach(&vm->dev));
+		ASSERT_EQ(0, edu_attach_pasid(&vm->dev, PASID, t->hwpt_id));
+		edu_set_reg(&vm->dev, EDU_REG_PASID, PASID);
+		vm->dev.dma_flags |= EDU_DMA_PASID;
+	}
 	if (ats)
-		vm->dev.dma_flags = EDU_DMA_ATS;
+		vm->dev.dma_flags |= EDU_DMA_ATS;
 }
 
 /* The dirty pages of guest RAM, as a bit for each page */
@@ -150,7 +164,7 @@ static bool in_bitmap(const __u64 *bitmap, __u64 ipa)
 	return bitmap[n / 64] >> (n % 64) & 1;
 }
 
-/* The same of the pages for DMA */
+/* The dirty pages among the pages for DMA */
 static __u32 dirty_pages(struct tracked *t, const __u64 *bitmap)
 {
 	__u32 pages = 0;
@@ -214,6 +228,11 @@ FIXTURE_VARIANT_ADD(dirty, host)
 	.mode = HOST,
 };
 
+FIXTURE_VARIANT_ADD(dirty, pasid)
+{
+	.mode = HOST_PASID,
+};
+
 FIXTURE_VARIANT_ADD(dirty, parent)
 {
 	.mode = PARENT,
@@ -232,6 +251,12 @@ FIXTURE_VARIANT_ADD(dirty, nested)
 FIXTURE_VARIANT_ADD(dirty, host_ats)
 {
 	.mode = HOST,
+	.ats = true,
+};
+
+FIXTURE_VARIANT_ADD(dirty, pasid_ats)
+{
+	.mode = HOST_PASID,
 	.ats = true,
 };
 
@@ -262,7 +287,7 @@ TEST_F(dirty, track)
 	struct tracked *t = &self->t;
 	int fd = t->vm.fd;
 
-	/* Enabling begins with all pages clean, also those written before */
+	/* Enabling makes all pages clean, including those written before */
 	write_pages(_metadata, t, 0x1);
 	ASSERT_EQ(0, hwpt_track_dirty(fd, t->hwpt_id, true));
 	expect_dirty(_metadata, t, 0, 0);
@@ -280,11 +305,11 @@ TEST_F(dirty, track)
 	expect_dirty(_metadata, t, 0, 0xf);
 	expect_dirty(_metadata, t, NO_CLEAR, 0);
 
-	/* A read is no write, also if the page can be written */
+	/* A read does not make a page dirty, even if the page is writeable */
 	EXPECT_TRUE(edu_read_gets(&t->vm.dev, &t->vm.g, t->iova[4], t->ipa[4],
 				  t->iova[5], t->ipa[5]));
 	expect_dirty(_metadata, t, 0, 0x20);
-	/* A write to a page whose translation is there from a read */
+	/* Write to a page whose translation is cached since a read */
 	write_pages(_metadata, t, 0x10);
 	expect_dirty(_metadata, t, 0, 0x10);
 
@@ -294,6 +319,75 @@ TEST_F(dirty, track)
 	expect_dirty(_metadata, t, 0, 0);
 	write_pages(_metadata, t, 0x81);
 	expect_dirty(_metadata, t, 0, 0x81);
+}
+
+/* The RID and PASIDs share a HWPT, and what any of them writes is dirty */
+FIXTURE(dirty_shared)
+{
+	struct tracked t;
+};
+
+FIXTURE_VARIANT(dirty_shared)
+{
+	bool ats;
+};
+
+FIXTURE_VARIANT_ADD(dirty_shared, plain)
+{
+};
+
+FIXTURE_VARIANT_ADD(dirty_shared, ats)
+{
+	.ats = true,
+};
+
+FIXTURE_SETUP(dirty_shared)
+{
+	tracked_start(_metadata, &self->t, HOST_PASID, variant->ats, true);
+}
+
+FIXTURE_TEARDOWN(dirty_shared)
+{
+	vm_stop(_metadata, &self->t.vm);
+}
+
+TEST_F(dirty_shared, track)
+{
+	struct tracked *t = &self->t;
+	struct edu *dev = &t->vm.dev;
+	__u64 ats = dev->dma_flags & EDU_DMA_ATS;
+	int i;
+
+	ASSERT_EQ(0, edu_attach(dev, t->hwpt_id));
+	ASSERT_EQ(0, edu_attach_pasid(dev, PASID + 1, t->hwpt_id));
+	ASSERT_EQ(0, hwpt_track_dirty(t->vm.fd, t->hwpt_id, true));
+	for (i = 0; i != 3; i++) {
+		/* All of them have all pages in their caches from the second turn on */
+		dev->dma_flags = ats | EDU_DMA_PASID;
+		edu_set_reg(dev, EDU_REG_PASID, PASID);
+		write_pages(_metadata, t, 0x07);
+		edu_set_reg(dev, EDU_REG_PASID, PASID + 1);
+		write_pages(_metadata, t, 0x1c);
+		dev->dma_flags = ats;
+		write_pages(_metadata, t, 0x71);
+		expect_dirty(_metadata, t, NO_CLEAR, 0x7f);
+		expect_dirty(_metadata, t, 0, 0x7f);
+		expect_dirty(_metadata, t, 0, 0);
+		/* A page that all of them have written, by the RID and by a PASID */
+		write_pages(_metadata, t, 0x1);
+		expect_dirty(_metadata, t, 0, 0x1);
+		dev->dma_flags = ats | EDU_DMA_PASID;
+		write_pages(_metadata, t, 0x4);
+		expect_dirty(_metadata, t, 0, 0x4);
+	}
+	/* A PASID that is gone has left its pages dirty */
+	write_pages(_metadata, t, 0x100);
+	ASSERT_EQ(0, edu_detach_pasid(dev, PASID + 1));
+	EXPECT_EQ(NOWHERE, vm_lands(&t->vm, t->iova[9]));
+	expect_dirty(_metadata, t, 0, 0x100);
+	edu_set_reg(dev, EDU_REG_PASID, PASID);
+	write_pages(_metadata, t, 0x200);
+	expect_dirty(_metadata, t, 0, 0x200);
 }
 
 /* The translations of the pages are still cached when they are made clean */
@@ -429,7 +523,7 @@ TEST_F_TIMEOUT(dirty, migrate, 90)
 	migrate(_metadata, &self->t, NULL);
 }
 
-/* The same while the guest changes its STE. The device may lose ATS for a moment */
+/* The same while the guest changes its STE, which may interrupt ATS */
 FIXTURE(dirty_attach)
 {
 	struct tracked t;
@@ -582,7 +676,7 @@ TEST_F(dirty_tables, access_flag)
 	EXPECT_TRUE(in_bitmap(bitmap, desc));
 }
 
-/* A page that the guest may only read is not written, and neither stage marks it */
+/* A page that is read-only for the guest is not marked in either stage */
 TEST_F(dirty_tables, read_only)
 {
 	struct tracked *t = &self->t;
@@ -594,6 +688,58 @@ TEST_F(dirty_tables, read_only)
 	ASSERT_EQ(0, hwpt_track_dirty(vm->fd, t->hwpt_id, true));
 	EXPECT_EQ(NOWHERE, vm_lands(vm, IOVA_C));
 	expect_dirty(_metadata, t, 0, 0);
+}
+
+/*
+ * The attributes of stage 1, which the guest chooses, and the dirty state of both
+ * stages do not get in the way of each other. With S2FWB, stage 2 makes all DMA
+ * coherent with the caches: an SMMU that refuses other DMA is the judge
+ * (x-abort-uncached).
+ */
+TEST_F(dirty_tables, uncached)
+{
+	/* Device-nGnRnE, Normal Non-cacheable, Write-Through, and Write-Back */
+	static const __u8 attrs[] = { 0x00, 0x44, 0xbb, 0xff };
+	struct tracked *t = &self->t;
+	struct vm *vm = &t->vm;
+	bool fwb = vm->dev.info.idr[3] & IDR3_FWB;
+	__u64 desc, clean;
+	size_t i;
+
+	if (!edu_is_pcie(&vm->dev))
+		SKIP(return, "this edu does not know whether its DMA is cached");
+	cd_set_httu(&vm->g, vm->v.cd);
+	s1_map(&vm->g, vm->v.ttb, IOVA_C, t->ipa[0], S1_CLEAN);
+	desc = s1_desc(&vm->g, vm->v.ttb, IOVA_C);
+	clean = guest_read64(&vm->g, desc);
+	ASSERT_EQ(0, hwpt_track_dirty(vm->fd, t->hwpt_id, true));
+	for (i = 0; i != ARRAY_SIZE(attrs); i++) {
+		__u64 had = edu_reg(&vm->dev, EDU_REG_UNCACHED), now, val;
+		bool cached = fwb || attrs[i] == 0xff;
+
+		guest_write64(&vm->g, vm->v.cd + 24, attrs[i]);
+		ASSERT_EQ(0, vm_cmd(vm, cmd_cfgi_cd(VSID)));
+		guest_write64(&vm->g, desc, clean);
+		ASSERT_EQ(0, vm_cmd(vm, cmd_nh_all(any_vmid())));
+		if (vm->dev.dma_flags)
+			ASSERT_EQ(0, vm_cmd(vm, cmd_atc_inv(VSID, IOVA_C, 0)));
+		val = expect_desc(t, desc, clean & ~S1_PTE_RDONLY);
+		EXPECT_EQ(t->ipa[0], vm_lands(vm, IOVA_C));
+		EXPECT_FALSE(edu_failed(&vm->dev));
+		EXPECT_EQ(val, guest_read64(&vm->g, desc));
+		write_pages(_metadata, t, 0x6);
+		EXPECT_TRUE(edu_read_gets(&vm->dev, &vm->g, t->iova[3], t->ipa[3],
+					  t->iova[4], t->ipa[4]));
+		expect_dirty(_metadata, t, 0, 0x17);
+		expect_dirty(_metadata, t, 0, 0);
+		now = edu_reg(&vm->dev, EDU_REG_UNCACHED);
+		/* Without S2FWB, a translated request does not show its attributes */
+		if (fwb || !vm->dev.dma_flags)
+			EXPECT_EQ(cached, now == had) {
+				TH_LOG("attribute %#x", attrs[i]);
+			}
+	}
+	EXPECT_EQ(0, klog_count(HOST_EVENT));
 }
 
 /* Blocks: memory of huge pages */
@@ -816,7 +962,7 @@ TEST_F(dirty_two, write_again)
 	expect_dirty(_metadata, t, 0, 0);
 }
 
-/* Without a stage 1 in the way, on hosts with HTTU and without it */
+/* Errors of the calls, on hosts with HTTU and without it */
 TEST_F(bare, errors)
 {
 	const __u32 track = IOMMU_HWPT_ALLOC_DIRTY_TRACKING;
@@ -887,7 +1033,7 @@ TEST_F(bare, errors)
 	EXPECT_EQ(0, bitmap);
 
 	if (nest) {
-		/* A parent has no PASIDs, with dirty tracking neither */
+		/* A parent has no PASIDs, with or without dirty tracking */
 		EXPECT_EQ(-EOPNOTSUPP,
 			  hwpt_alloc(fd, dev_id, self->ioas_id,
 				     track | parent | IOMMU_HWPT_ALLOC_PASID,

@@ -290,7 +290,7 @@ TEST_F(nesting, err_viommu_alloc)
 	EXPECT_EQ(-EINVAL, VIOMMU_ALLOC_SIZE(0, ARM, DEV, S2));
 	EXPECT_EQ(0, VIOMMU_ALLOC_SIZE(24, ARM, DEV, S2));
 	EXPECT_EQ(0, destroy(vm->fd, buf.cmd.out_viommu_id));
-	/* Then the bytes behind it are ignored */
+	/* The bytes behind a shorter struct are ignored */
 	EXPECT_EQ(0, VIOMMU_ALLOC_SIZE(24, ARM, DEV, S2, .data_len = ~0U,
 				       .__reserved = ~0U,
 				       .data_uptr = ~0ULL));

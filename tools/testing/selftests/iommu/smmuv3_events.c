@@ -148,8 +148,8 @@ TEST_F(events, bad_ste)
 	events_expect_none(_metadata, &self->e);
 
 	/*
-	 * A device without a name has no events for the guest. It may get a
-	 * name later.
+	 * Without a vDEVICE, a device has no events for the guest. It may get a
+	 * vDEVICE later.
 	 */
 	ASSERT_EQ(0, destroy(vm->fd, vm->v.vdevice_id));
 	ASSERT_EQ(0, edu_attach(&vm->dev, invalid));
@@ -184,7 +184,7 @@ static bool host_log_gets(struct vm *vm, __u64 iova)
 	return false;
 }
 
-/* Wait for the first record of a new interval, which has room for more */
+/* Wait for the first record of a new interval, which permits more records */
 static void host_log_anew(struct __test_metadata *_metadata, struct vm *vm,
 			  __u64 iova)
 {
@@ -192,7 +192,7 @@ static void host_log_anew(struct __test_metadata *_metadata, struct vm *vm,
 	EXPECT_TRUE(host_log_gets(vm, iova + 0x800));
 }
 
-/* The host's memory, at the address where the guest believes its own to be */
+/* Faults of stage 2 belong to the host: the VMM has unmapped guest memory */
 TEST_F(events, stage2_is_for_the_host)
 {
 	struct vm *vm = &self->e.vm;
@@ -227,7 +227,7 @@ TEST_F(events, stage2_is_for_the_host)
 	EXPECT_TRUE(host_log_gets(vm, IOVA_A + 0x100));
 	events_expect_none(_metadata, &self->e);
 
-	/* The stage 2 alone, with a name or without */
+	/* The stage 2 alone, with a vDEVICE or without */
 	ASSERT_EQ(0, edu_attach(&vm->dev, vm->g.s2_id));
 	fault(&vm->dev, HOLE_IPA, false);
 	ASSERT_EQ(0, edu_attach(&vm->dev, vm->v.hwpt_s1));
@@ -253,7 +253,7 @@ TEST_F(events, host_stage1)
 		      IOVA_B);
 }
 
-/* An event carries the name that the device has at this time */
+/* An event carries the vSID that the device has at this time */
 TEST_F(events, vdevice)
 {
 	struct vm *vm = &self->e.vm;
@@ -270,7 +270,7 @@ TEST_F(events, vdevice)
 	expect_event(_metadata, self->e.queue, 0, EVT_TRANSLATION, VSID_B,
 		     EVT1_CLASS_IN, IOVA_B);
 
-	/* 0 is a valid name, and so is the highest number */
+	/* 0 is a valid vSID, and so is the highest number */
 	ASSERT_EQ(0, destroy(vm->fd, id));
 	ASSERT_EQ(0, vdevice_alloc(vm->fd, vm->v.viommu_id, vm->dev.dev_id, 0,
 				   &id));
@@ -350,8 +350,9 @@ static __u32 lost_before(struct __test_metadata *_metadata, struct events *e,
 }
 
 /*
- * edu causes an event for each four bytes, all at once, so the SMMU loses those that
- * its queue has no room for. The VM gets the others, and is notified of the loss.
+ * edu causes an event for each four bytes, all at once. The SMMU loses the
+ * events that its queue has no room for. The VM gets the others, and is
+ * notified of the loss.
  */
 TEST_F(events, overflow)
 {
@@ -384,8 +385,8 @@ TEST_F(events, overflow)
 }
 
 /*
- * Nothing here can stall, so a fault queue never gets a fault. It is no error
- * to have a queue, because VMMs do not check this before.
+ * Nothing can stall here, so a fault queue never gets a fault. A VMM may still
+ * have a queue, because VMMs do not check this beforehand.
  */
 TEST_F(events, fault_queue_without_stalls)
 {

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Allocation failures of the objects of a VM with an SMMUv3, with command queues or
- * without: each allocation of each call fails once
+ * Allocation failures of the objects of a VM with an SMMUv3, with command
+ * queues or without: each allocation of each call fails once
  *
- * iommufd_fail_nth does the same with the mock driver. Here a call that fails must
- * fail with the error of the failure and leave nothing behind: the same call is
- * repeated until nothing fails, and an iommufd can have a single VINTF, and a single
- * queue of each index. On a kernel with KASAN and kmemleak, these judge the rest.
+ * iommufd_fail_nth does the same with the mock driver. Here a call must fail
+ * with the error of the failure, and leave nothing behind: the same call is
+ * repeated until nothing fails, and an iommufd can have only one VINTF, and one
+ * queue of each index. On a kernel with KASAN and kmemleak, these judge the
+ * rest.
  */
 #include "smmuv3_vcmdq.h"
 
@@ -15,7 +16,7 @@
 /* More than any call allocates */
 #define MAX_FAILURES	500
 
-/* A VM, as far as the steps have come */
+/* A VM, as far as the steps have set it up */
 struct steps {
 	struct vm vm;
 	struct cmdqv c;
@@ -27,7 +28,7 @@ struct steps {
 	__u64 second_ipa;
 };
 
-/* Allocations that wait for memory fail, too, as do those of a page */
+/* Also let allocations fail that wait for memory, or are of a page */
 static bool can_fail(void)
 {
 	return !write_str(DEBUGFS "failslab/ignore-gfp-wait", "N") &&
@@ -38,7 +39,7 @@ static bool can_fail(void)
 	       !write_str(DEBUGFS "fail_page_alloc/verbose", "0");
 }
 
-/* The failure that is left, which is 0 if there was one */
+/* The counter of the failure: 0 if the failure has been injected */
 static long failure_left(int fd)
 {
 	char buf[16] = {};
@@ -48,15 +49,15 @@ static long failure_left(int fd)
 	return atol(buf);
 }
 
-/* With CONFIG_IOMMUFD_TEST, iommufd also fails to find an object or to pin a page */
+/* With CONFIG_IOMMUFD_TEST, lookups of objects and pinning can fail, too */
 static bool is_injected(int rc)
 {
 	return rc == -ENOMEM || rc == -ENOENT || rc == -EFAULT || rc == -EINVAL;
 }
 
 /*
- * Let each allocation of a call fail once. The calls that succeed are undone, but
- * the last. Returns the number of failures
+ * Let each allocation of a call fail once. Undo each call that succeeds, except
+ * for the last. Returns the number of failures.
  */
 static unsigned int fail_all(struct __test_metadata *_metadata, const char *name,
 			     struct steps *s, int (*call)(struct steps *s),
@@ -160,7 +161,7 @@ static int undo_vdevice(struct steps *s)
 	return destroy(s->vm.fd, s->vm.v.vdevice_id);
 }
 
-/* Events of the SMMU, and those of the command queues */
+/* Queues for events of the SMMU and of the command queues */
 static int do_events(struct steps *s, unsigned int i)
 {
 	return iommufd_veventq_alloc(s->vm.fd, s->vm.v.viommu_id,
@@ -277,7 +278,7 @@ FIXTURE_SETUP(fail)
 	s->c.vm = vm;
 	if (s->cmdqv && do_hw_info(s) == -EOPNOTSUPP)
 		SKIP(return, "no command queues");
-	/* All memory of the guest is there before anything fails */
+	/* Allocate all memory of the guest before anything fails */
 	s->c.queue_ipa = guest_zero_page(&vm->g);
 	s->second_ipa = guest_zero_page(&vm->g);
 	vm->v.g = &vm->g;

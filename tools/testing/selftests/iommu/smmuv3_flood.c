@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A hostile guest beside others: it floods its command queue in software with the
- * most expensive legal commands
+ * A hostile guest beside others: it floods its command queue in software with
+ * the most expensive legal commands
  *
- * It plays a VMM and its guest with an edu device, and speaks the language of the
- * guests of qemu/init.c (see qemu/program.h there), so that it runs at the same time
- * as these:
+ * This plays a VMM and its guest with an edu device. It speaks the language of
+ * the guests of qemu/init.c (see qemu/program.h), so that it can run at the
+ * same time as these:
  *
  *   smmuv3_flood HOLDS		be held HOLDS times, then flood the queue
  *
- * The queue is flooded while it waits to be released, and between two further
- * holds the commands are counted: the other guests do their work in the meantime.
+ * It floods the queue while it waits to be released. The commands between two
+ * further holds are counted, while the other guests do their work.
  */
 #include <errno.h>
 #include <poll.h>
@@ -27,7 +27,7 @@
 #define PAGE0_SIZE	0x10000
 #define QUEUE_CMDS	(GUEST_PAGE / 16)
 #define QUEUE_WRAP	(2 * QUEUE_CMDS - 1)
-/* Enough that the worker is busy */
+/* Enough commands to keep the worker busy */
 #define WARM_UP		(16 * QUEUE_CMDS)
 
 /* The registers of a queue */
@@ -103,9 +103,10 @@ static void set_up(void)
 		must("mmap", -errno);
 
 	/*
-	 * Ranges that are not aligned, of the largest number of pages: an SMMU may
-	 * have to look at each entry of its TLB, and more than once. Without any
-	 * CMD_SYNC, the kernel takes as many commands as it takes at once.
+	 * Ranges that are not aligned, with the largest number of pages: for
+	 * these an SMMU may have to look at each entry of its TLB, and more
+	 * than once. Without a CMD_SYNC, the kernel takes as many commands at
+	 * once as it can.
 	 */
 	ipa = queue;
 	for (i = 0; i < QUEUE_CMDS; i++, ipa += 16) {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A host without CANWBS whose SMMU has S2FWB, judged by DMA: the device is an
- * edu-pcie, and the emulated SMMU refuses DMA to memory that would bypass the caches
- * of the CPUs (x-abort-uncached)
+ * A host without CANWBS whose SMMU has S2FWB, judged by DMA. The device is an
+ * edu-pcie. The emulated SMMU refuses DMA that would bypass the caches of the
+ * CPUs (x-abort-uncached).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -24,7 +24,7 @@ static const __u8 uncached[] = {
 	0xf4,	/* ... and for the outer caches */
 };
 
-/* A nested device, and an SMMU that is sure to notice */
+/* A nested device, and an SMMU that is known to refuse uncached DMA */
 FIXTURE(fwb)
 {
 	struct vm vm;
@@ -61,7 +61,7 @@ static void set_mair(struct __test_metadata *_metadata, struct vm *vm, __u8 attr
 	ASSERT_EQ(0, vm_cmd(vm, cmd_nh_all(any_vmid())));
 }
 
-/* A guest cannot get around the caches by the attributes of its stage 1 */
+/* The attributes of stage 1 do not let a guest bypass the caches */
 TEST_F(fwb, stage1_attributes)
 {
 	struct vm *vm = &self->vm;
@@ -115,7 +115,7 @@ static __u64 devctl(struct edu *dev)
 	return 0;
 }
 
-/* The register of the device itself */
+/* Read the register of the device itself */
 static int real_no_snoop(struct edu *dev)
 {
 	char path[64];
@@ -133,8 +133,9 @@ static int real_no_snoop(struct edu *dev)
 }
 
 /*
- * S2FWB does not cover transactions that the device sends with No Snoop: no VM can
- * let it send them, neither by Device Control nor by a reset, which sets the bit
+ * S2FWB does not cover transactions that the device sends with No Snoop. No VM
+ * can enable them, neither by Device Control nor by a reset, which sets the
+ * bit.
  */
 TEST_F(fwb, no_snoop)
 {

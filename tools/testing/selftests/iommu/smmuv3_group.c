@@ -52,8 +52,8 @@ TEST_F(group, first_leaves)
 
 /*
  * A group is attached to a single HWPT, so the guest's STE can belong to only
- * one of its devices. The other device is refused; it would use a foreign STE,
- * or lose its DMA.
+ * one of its devices. A vDEVICE of another device must be refused: this device
+ * would use a foreign STE, or lose its DMA.
  */
 TEST_F(group, one_vdevice)
 {
@@ -187,14 +187,14 @@ TEST_F(port, no_memory)
 		} else if (rc == -ENOMEM) {
 			failed++;
 		} else {
-			/* This failure of iommufd is the lookup of an ID */
+			/* The injected failure is iommufd's lookup of an ID */
 			EXPECT_EQ(-ENOENT, rc);
 		}
 		EXPECT_EQ(b, vm_lands(vm, b));
 	}
 	close(fd);
 	EXPECT_TRUE(left);
-	/* At least an entry in the list of the stage 2 for each member */
+	/* Each member has at least an entry in the list of the stage 2 */
 	EXPECT_LE(2, failed);
 }
 

@@ -112,7 +112,7 @@ TEST_F(tlbi, dma)
 	vm_map(vm, IOVA_A, b);
 	EXPECT_EQ(a, vm_lands(vm, IOVA_A));
 
-	/* Near misses */
+	/* Commands that narrowly miss the entry have no effect */
 	if (by_asid) {
 		ASSERT_EQ(0, vm_cmd(vm, tlbi_cmd(variant, ASID_B, start)));
 		if (vm->dev.info.idr[0] & IDR0_ASID16)
@@ -187,7 +187,7 @@ TEST_F(cfgi, dma)
 	ASSERT_EQ(0, vm_cmd(vm, variant->cmd(VSID)));
 	EXPECT_EQ(b, vm_lands(vm, IOVA_A));
 
-	/* A command uses the name that the device has at this time */
+	/* A command uses the vSID that the device has at this time */
 	ASSERT_EQ(0, destroy(vm->fd, vm->v.vdevice_id));
 	EXPECT_EQ(-EIO, vm_cmd(vm, variant->cmd(VSID)));
 	ASSERT_EQ(0, vdevice_alloc(vm->fd, vm->v.viommu_id, vm->dev.dev_id,

@@ -4,7 +4,7 @@
  */
 #include "smmuv3_vm.h"
 
-/* MSI */
+/* The kernel must have mapped the doorbell in the window */
 static void expect_msi_in_window(struct __test_metadata *_metadata,
 				 struct vm *vm)
 {
@@ -60,7 +60,7 @@ TEST_F(nesting, msi_enabled_before)
 	EXPECT_TRUE(edu_msi_arrives(&vm->dev, 1000));
 }
 
-/* The domains of an IOAS come and go, and the address in the device stays */
+/* While domains of an IOAS come and go, the address in the device stays */
 TEST_F(bare, msi_after_detach)
 {
 	ASSERT_EQ(0, edu_attach(&self->dev, self->ioas_id));
@@ -190,8 +190,8 @@ TEST_F(msi, enabled_after)
 	ASSERT_EQ(0, edu_msi_enable(&vm->dev));
 	EXPECT_TRUE(edu_msi_arrives(&vm->dev, 1000));
 	/*
-	 * If the VMM unmaps everything, guest memory goes and the doorbell
-	 * stays
+	 * If the VMM unmaps everything, guest memory is unmapped, but not the
+	 * doorbell
 	 */
 	EXPECT_EQ(0, ioas_unmap(vm->fd, vm->g.ioas_id, GUEST_RAM_IPA,
 				GUEST_RAM_SIZE));

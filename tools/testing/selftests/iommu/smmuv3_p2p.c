@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * DMA of a device into the BAR of another device of the VM, through both stages, and
- * all the ways in which the BAR goes away.
+ * DMA of a device into the BAR of another device of the VM, through both
+ * stages, and all the ways in which the BAR can disappear.
  *
- * The peer is an NVMe with a controller memory buffer, which is memory in BAR 2.
- * What its CPU reads there shows where DMA has landed, like guest memory elsewhere:
- * a window of the BAR has a shadow.
+ * The peer is an NVMe whose BAR 2 is memory, a controller memory buffer. The
+ * contents that the CPU reads there show where DMA has landed: a window of the
+ * BAR has a shadow, like guest memory in other tests.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -21,7 +21,10 @@
 /* The BAR of the VM's NVMe, at an IPA where blocks can be used */
 #define BAR_IPA		0x10000000ULL
 #define BAR		VFIO_PCI_BAR2_REGION_INDEX
-#define WINDOW		(4 * GUEST_PAGE)
+#define WINDOW		(PARTS * HOST_PAGE)
+/* The start of each page in the window is mapped by stage 1, and has a shadow */
+#define PARTS		4
+#define PART		GUEST_PAGE
 #define LEN		64
 
 /* The interface that VMMs are built for */
@@ -34,8 +37,7 @@ struct peer {
 	/* BAR 2 */
 	__u64 offset;
 	__u64 size;
-	/* Its first bytes */
-	__u8 shadow[WINDOW];
+	__u8 shadow[PARTS][PART];
 };
 
 /* A feature with its longest argument */
@@ -84,45 +86,56 @@ static int unmap(struct vm *vm, __u64 ipa, __u64 length)
 	return ioas_unmap(vm->fd, vm->g.ioas_id, ipa, length);
 }
 
-static bool peer_read(struct peer *p, __u64 at, void *buf, size_t len)
-{
-	return pread(p->dev.fd, buf, len, p->offset + at) == (ssize_t)len;
-}
-
-/* New contents of the window */
+/* Fill the window with new contents */
 static bool peer_fill(struct peer *p)
 {
-	random_bytes(p->shadow, WINDOW);
-	return pwrite(p->dev.fd, p->shadow, WINDOW, p->offset) == WINDOW;
+	unsigned int i;
+
+	random_bytes(p->shadow, sizeof(p->shadow));
+	for (i = 0; i != PARTS; i++) {
+		if (pwrite(p->dev.fd, p->shadow[i], PART,
+			   p->offset + i * HOST_PAGE) != PART)
+			return false;
+	}
+	return true;
 }
 
-/* The result of a DMA that changes nothing in the window, or something else */
+/* Results of a DMA that changed nothing in the window, or something else */
 #define NOT_THERE	-1
 #define SPOILT		-2
 
 /*
- * Let the device write to @iova. Return: the offset in the BAR of the bytes that it
- * has written
+ * Let the device write to @iova. Return: the offset in the BAR of the bytes
+ * that it has written
  */
 static long peer_lands(struct vm *vm, struct peer *p, __u64 iova)
 {
 	unsigned int from = random_u64() % (EDU_BUF_SIZE / LEN) * LEN;
 	const __u8 *data = vm->dev.buf + from;
-	static __u8 now[WINDOW];
-	unsigned int at = 0;
+	long landed = NOT_THERE;
+	static __u8 now[PART];
+	unsigned int i, at;
 
 	if (!peer_fill(p))
 		return SPOILT;
 	edu_write(&vm->dev, iova, from, LEN);
-	if (!guests_intact() || !peer_read(p, 0, now, WINDOW))
+	if (!guests_intact())
 		return SPOILT;
-	if (!memcmp(now, p->shadow, WINDOW))
-		return NOT_THERE;
-	while (now[at] == p->shadow[at])
-		at++;
-	at = at / LEN * LEN;
-	memcpy(p->shadow + at, data, LEN);
-	return memcmp(now, p->shadow, WINDOW) ? SPOILT : (long)at;
+	for (i = 0; i != PARTS; i++) {
+		if (pread(p->dev.fd, now, PART, p->offset + i * HOST_PAGE) !=
+		    PART)
+			return SPOILT;
+		if (!memcmp(now, p->shadow[i], PART))
+			continue;
+		for (at = 0; now[at] == p->shadow[i][at]; at++)
+			;
+		at = at / LEN * LEN;
+		memcpy(p->shadow[i] + at, data, LEN);
+		if (landed != NOT_THERE || memcmp(now, p->shadow[i], PART))
+			return SPOILT;
+		landed = i * HOST_PAGE + at;
+	}
+	return landed;
 }
 
 static int peer_open(struct peer *p, const char *bdf, int iommufd)
@@ -171,8 +184,8 @@ static void start(struct __test_metadata *_metadata, struct vm *vm,
 		return;
 	ASSERT_EQ(0, peer_open(p, bdf, vm->fd));
 	ASSERT_LE(2U << 20, p->size);
-	for (i = 0; i != WINDOW / GUEST_PAGE; i++)
-		vm_map(vm, IOVA_A + i * GUEST_PAGE, BAR_IPA + i * GUEST_PAGE);
+	for (i = 0; i != PARTS; i++)
+		vm_map(vm, IOVA_A + i * HOST_PAGE, BAR_IPA + i * HOST_PAGE);
 	ASSERT_EQ(0, edu_attach(&vm->dev, vm->v.hwpt_s1));
 }
 
@@ -213,29 +226,30 @@ TEST_F(p2p, dma)
 	ASSERT_LE(0, buf);
 	EXPECT_EQ(NOT_THERE, peer_lands(vm, p, IOVA_A));
 
-	/* A page, and another page, and not the page behind them */
-	ASSERT_EQ(0, map(vm, buf, 0, GUEST_PAGE, BAR_IPA));
-	ASSERT_EQ(0, map(vm, buf, 2 * GUEST_PAGE, GUEST_PAGE,
-			 BAR_IPA + GUEST_PAGE));
+	/* Map two pages, and expect that no page behind them is reached */
+	ASSERT_EQ(0, map(vm, buf, 0, HOST_PAGE, BAR_IPA));
+	ASSERT_EQ(0, map(vm, buf, 2 * HOST_PAGE, HOST_PAGE,
+			 BAR_IPA + HOST_PAGE));
 	EXPECT_EQ(0x40, peer_lands(vm, p, IOVA_A + 0x40));
-	EXPECT_EQ(2 * GUEST_PAGE + 0xfc0, peer_lands(vm, p, IOVA_A + 0x1fc0));
-	EXPECT_EQ(NOT_THERE, peer_lands(vm, p, IOVA_A + 2 * GUEST_PAGE));
-	ASSERT_EQ(0, unmap(vm, BAR_IPA, GUEST_PAGE));
+	EXPECT_EQ(2 * HOST_PAGE + 0xfc0,
+		  peer_lands(vm, p, IOVA_A + HOST_PAGE + 0xfc0));
+	EXPECT_EQ(NOT_THERE, peer_lands(vm, p, IOVA_A + 2 * HOST_PAGE));
+	ASSERT_EQ(0, unmap(vm, BAR_IPA, HOST_PAGE));
 	EXPECT_EQ(NOT_THERE, peer_lands(vm, p, IOVA_A));
-	EXPECT_EQ(2 * GUEST_PAGE, peer_lands(vm, p, IOVA_A + GUEST_PAGE));
-	ASSERT_EQ(0, unmap(vm, BAR_IPA + GUEST_PAGE, GUEST_PAGE));
+	EXPECT_EQ(2 * HOST_PAGE, peer_lands(vm, p, IOVA_A + HOST_PAGE));
+	ASSERT_EQ(0, unmap(vm, BAR_IPA + HOST_PAGE, HOST_PAGE));
 
 	/* All of it, which is a few blocks. The file need not stay open */
 	ASSERT_EQ(0, map(vm, buf, 0, p->size, BAR_IPA));
 	close(buf);
 	EXPECT_EQ(0, peer_lands(vm, p, IOVA_A));
-	EXPECT_EQ(3 * GUEST_PAGE, peer_lands(vm, p, IOVA_A + 3 * GUEST_PAGE));
+	EXPECT_EQ(3 * HOST_PAGE, peer_lands(vm, p, IOVA_A + 3 * HOST_PAGE));
 	EXPECT_EQ(ram, vm_lands(vm, IOVA_C));
 
-	/* The device reads from there as well, and writes the bytes to memory */
+	/* The device also reads from there, and writes the bytes to memory */
 	ASSERT_TRUE(peer_fill(p));
-	memcpy(bytes, p->shadow + GUEST_PAGE, LEN);
-	edu_read(&vm->dev, IOVA_A + GUEST_PAGE, 0, LEN);
+	memcpy(bytes, p->shadow[1], LEN);
+	edu_read(&vm->dev, IOVA_A + HOST_PAGE, 0, LEN);
 	guest_expect(&vm->g, ram, bytes, LEN);
 	edu_write(&vm->dev, IOVA_C, 0, LEN);
 	EXPECT_TRUE(guests_intact());
@@ -244,7 +258,7 @@ TEST_F(p2p, dma)
 	EXPECT_EQ(NOT_THERE, peer_lands(vm, p, IOVA_A));
 }
 
-/* The peer belongs to another VM, which gives a part of its BAR away */
+/* The peer belongs to another VM, which exports a part of its BAR */
 TEST_F(p2p, of_another_vm)
 {
 	struct peer *p = &self->peer;
@@ -256,11 +270,11 @@ TEST_F(p2p, of_another_vm)
 	edu_close(&p->dev);
 	ASSERT_LE(0, fd);
 	ASSERT_EQ(0, peer_open(p, bdf, fd));
-	buf = export(p, GUEST_PAGE, 2 * GUEST_PAGE);
+	buf = export(p, HOST_PAGE, 2 * HOST_PAGE);
 	ASSERT_LE(0, buf);
-	EXPECT_EQ(-EINVAL, map(vm, buf, 0, 3 * GUEST_PAGE, BAR_IPA));
-	ASSERT_EQ(0, map(vm, buf, GUEST_PAGE, GUEST_PAGE, BAR_IPA));
-	EXPECT_EQ(2 * GUEST_PAGE, peer_lands(vm, p, IOVA_A));
+	EXPECT_EQ(-EINVAL, map(vm, buf, 0, 3 * HOST_PAGE, BAR_IPA));
+	ASSERT_EQ(0, map(vm, buf, HOST_PAGE, HOST_PAGE, BAR_IPA));
+	EXPECT_EQ(2 * HOST_PAGE, peer_lands(vm, p, IOVA_A));
 	edu_close(&p->dev);
 	close(fd);
 	fault(&vm->dev, IOVA_A, false);
@@ -366,7 +380,7 @@ static int flr(struct peer *p)
 {
 	unsigned int exp = cfg_capability(p, PCI_CAP_ID_EXP);
 
-	/* The upper half of the register of capabilities */
+	/* The upper half of the capabilities register */
 	if (!exp || !(cfg_read(p, exp + PCI_EXP_DEVCAP + 2) &
 		      PCI_EXP_DEVCAP_FLR >> 16))
 		return -ENODEV;
@@ -397,9 +411,9 @@ FIXTURE(away)
 FIXTURE_VARIANT(away)
 {
 	int (*go)(struct peer *p);
-	/* NULL if the memory is there again when go() returns */
+	/* NULL if the memory has returned already when go() is done */
 	int (*back)(struct peer *p);
-	/* The dma-buf has lost its device */
+	/* The dma-buf has lost its device for good */
 	bool dead;
 };
 
@@ -459,54 +473,54 @@ TEST_F(away, and_back)
 	int buf, other;
 
 	buf = export(p, 0, WINDOW);
-	other = export(p, GUEST_PAGE, GUEST_PAGE);
+	other = export(p, HOST_PAGE, HOST_PAGE);
 	ASSERT_LE(0, buf);
 	ASSERT_LE(0, other);
-	ASSERT_EQ(0, map(vm, buf, 0, 2 * GUEST_PAGE, BAR_IPA));
-	ASSERT_EQ(0, map(vm, other, 0, GUEST_PAGE, BAR_IPA + 2 * GUEST_PAGE));
+	ASSERT_EQ(0, map(vm, buf, 0, 2 * HOST_PAGE, BAR_IPA));
+	ASSERT_EQ(0, map(vm, other, 0, HOST_PAGE, BAR_IPA + 2 * HOST_PAGE));
 	EXPECT_EQ(0, peer_lands(vm, p, IOVA_A));
-	EXPECT_EQ(GUEST_PAGE, peer_lands(vm, p, IOVA_A + GUEST_PAGE));
-	EXPECT_EQ(GUEST_PAGE, peer_lands(vm, p, IOVA_A + 2 * GUEST_PAGE));
+	EXPECT_EQ(HOST_PAGE, peer_lands(vm, p, IOVA_A + HOST_PAGE));
+	EXPECT_EQ(HOST_PAGE, peer_lands(vm, p, IOVA_A + 2 * HOST_PAGE));
 
 	ASSERT_EQ(0, variant->go(p));
 	if (variant->back) {
 		/* The DMA must not end the power state, or be seen later */
 		fault(&vm->dev, IOVA_A, false);
-		EXPECT_EQ(-ENODEV, map(vm, buf, 0, GUEST_PAGE,
-				       BAR_IPA + 3 * GUEST_PAGE));
+		EXPECT_EQ(-ENODEV, map(vm, buf, 0, HOST_PAGE,
+				       BAR_IPA + 3 * HOST_PAGE));
 		ASSERT_EQ(0, variant->back(p));
 	}
 
-	/* Nothing comes back by itself, also for a VMM that tries to map it */
+	/* No mapping returns by itself, even if the VMM maps it again */
 	EXPECT_EQ(NOT_THERE, peer_lands(vm, p, IOVA_A));
-	EXPECT_EQ(NOT_THERE, peer_lands(vm, p, IOVA_A + GUEST_PAGE));
-	EXPECT_EQ(NOT_THERE, peer_lands(vm, p, IOVA_A + 2 * GUEST_PAGE));
+	EXPECT_EQ(NOT_THERE, peer_lands(vm, p, IOVA_A + HOST_PAGE));
+	EXPECT_EQ(NOT_THERE, peer_lands(vm, p, IOVA_A + 2 * HOST_PAGE));
 	EXPECT_EQ(variant->dead ? -ENODEV : -EEXIST,
-		  map(vm, buf, 0, GUEST_PAGE, BAR_IPA));
+		  map(vm, buf, 0, HOST_PAGE, BAR_IPA));
 	EXPECT_EQ(NOT_THERE, peer_lands(vm, p, IOVA_A));
 
 	/* The VMM has to map it again */
-	ASSERT_EQ(0, unmap(vm, BAR_IPA, 2 * GUEST_PAGE));
+	ASSERT_EQ(0, unmap(vm, BAR_IPA, 2 * HOST_PAGE));
 	if (variant->dead) {
-		EXPECT_EQ(-ENODEV, map(vm, buf, 0, GUEST_PAGE, BAR_IPA));
+		EXPECT_EQ(-ENODEV, map(vm, buf, 0, HOST_PAGE, BAR_IPA));
 		close(buf);
 		buf = export(p, 0, WINDOW);
 		ASSERT_LE(0, buf);
 	}
-	ASSERT_EQ(0, map(vm, buf, 0, 2 * GUEST_PAGE, BAR_IPA));
-	EXPECT_EQ(GUEST_PAGE, peer_lands(vm, p, IOVA_A + GUEST_PAGE));
-	EXPECT_EQ(NOT_THERE, peer_lands(vm, p, IOVA_A + 2 * GUEST_PAGE));
+	ASSERT_EQ(0, map(vm, buf, 0, 2 * HOST_PAGE, BAR_IPA));
+	EXPECT_EQ(HOST_PAGE, peer_lands(vm, p, IOVA_A + HOST_PAGE));
+	EXPECT_EQ(NOT_THERE, peer_lands(vm, p, IOVA_A + 2 * HOST_PAGE));
 
-	/* It goes again */
+	/* The memory disappears again */
 	ASSERT_EQ(0, variant->go(p));
 	if (variant->back)
 		ASSERT_EQ(0, variant->back(p));
-	EXPECT_EQ(NOT_THERE, peer_lands(vm, p, IOVA_A + GUEST_PAGE));
+	EXPECT_EQ(NOT_THERE, peer_lands(vm, p, IOVA_A + HOST_PAGE));
 	close(buf);
 	close(other);
 }
 
-/* A dma-buf can be made at any time, and mapped when the memory is there */
+/* A dma-buf can be exported at any time, and mapped when the memory is back */
 TEST_F(away, export_meanwhile)
 {
 	struct peer *p = &self->peer;
@@ -527,8 +541,8 @@ TEST_F(away, export_meanwhile)
 
 TEST_F(p2p, refused)
 {
-	struct vfio_region_dma_range good[] = { { GUEST_PAGE, GUEST_PAGE },
-						{ 0, GUEST_PAGE } };
+	struct vfio_region_dma_range good[] = { { HOST_PAGE, HOST_PAGE },
+						{ 0, HOST_PAGE } };
 	struct peer *p = &self->peer;
 	struct vm *vm = &self->vm;
 	const struct {
@@ -537,17 +551,17 @@ TEST_F(p2p, refused)
 		int rc;
 	} bad[] = {
 		{ BAR, { 0, 0 }, -EINVAL },
-		{ BAR, { 1, GUEST_PAGE }, -EINVAL },
-		{ BAR, { 0, GUEST_PAGE / 2 }, -EINVAL },
-		{ BAR, { 0, p->size + GUEST_PAGE }, -EINVAL },
-		{ BAR, { p->size, GUEST_PAGE }, -EINVAL },
-		{ BAR, { GUEST_PAGE, p->size }, -EINVAL },
-		{ BAR, { -GUEST_PAGE, GUEST_PAGE }, -EOVERFLOW },
-		{ BAR, { GUEST_PAGE, -GUEST_PAGE }, -EOVERFLOW },
-		{ VFIO_PCI_BAR5_REGION_INDEX, { 0, GUEST_PAGE }, -ENODEV },
-		{ VFIO_PCI_ROM_REGION_INDEX, { 0, GUEST_PAGE }, -ENODEV },
-		{ VFIO_PCI_CONFIG_REGION_INDEX, { 0, GUEST_PAGE }, -ENODEV },
-		{ ~0u, { 0, GUEST_PAGE }, -ENODEV },
+		{ BAR, { 1, HOST_PAGE }, -EINVAL },
+		{ BAR, { 0, HOST_PAGE / 2 }, -EINVAL },
+		{ BAR, { 0, p->size + HOST_PAGE }, -EINVAL },
+		{ BAR, { p->size, HOST_PAGE }, -EINVAL },
+		{ BAR, { HOST_PAGE, p->size }, -EINVAL },
+		{ BAR, { -HOST_PAGE, HOST_PAGE }, -EOVERFLOW },
+		{ BAR, { HOST_PAGE, -HOST_PAGE }, -EOVERFLOW },
+		{ VFIO_PCI_BAR5_REGION_INDEX, { 0, HOST_PAGE }, -ENODEV },
+		{ VFIO_PCI_ROM_REGION_INDEX, { 0, HOST_PAGE }, -ENODEV },
+		{ VFIO_PCI_CONFIG_REGION_INDEX, { 0, HOST_PAGE }, -ENODEV },
+		{ ~0u, { 0, HOST_PAGE }, -ENODEV },
 	};
 	struct feature f = {
 		.head = { .argsz = sizeof(f),
@@ -564,12 +578,12 @@ TEST_F(p2p, refused)
 			TH_LOG("range %u", i);
 		}
 	EXPECT_EQ(-EINVAL, export_ranges(p, BAR, 0, NULL));
-	/* So many would not fit, even a page each */
-	EXPECT_EQ(-EINVAL, export_ranges(p, BAR, p->size / GUEST_PAGE + 1,
+	/* So many ranges would not fit into the BAR, with a page each */
+	EXPECT_EQ(-EINVAL, export_ranges(p, BAR, p->size / HOST_PAGE + 1,
 					 good));
 	EXPECT_EQ(-EINVAL, export_ranges(p, BAR, ~0u, good));
 
-	/* The feature can be probed, and not be set */
+	/* The feature can be probed, but not set */
 	f.head.flags |= VFIO_DEVICE_FEATURE_PROBE;
 	EXPECT_EQ(0, iommufd_ioctl(p->dev.fd, VFIO_DEVICE_FEATURE, &f));
 	f.head.flags |= VFIO_DEVICE_FEATURE_GET;
@@ -586,8 +600,8 @@ TEST_F(p2p, refused)
 	/* Several ranges are a dma-buf, but nothing maps it */
 	buf = export_ranges(p, BAR, 2, good);
 	ASSERT_LE(0, buf);
-	EXPECT_EQ(2 * GUEST_PAGE, lseek(buf, 0, SEEK_END));
-	EXPECT_EQ(-EOPNOTSUPP, map(vm, buf, 0, GUEST_PAGE, BAR_IPA));
+	EXPECT_EQ(2 * HOST_PAGE, lseek(buf, 0, SEEK_END));
+	EXPECT_EQ(-EOPNOTSUPP, map(vm, buf, 0, HOST_PAGE, BAR_IPA));
 	close(buf);
 	EXPECT_EQ(NOT_THERE, peer_lands(vm, p, IOVA_A));
 }
@@ -601,7 +615,7 @@ TEST_F(p2p, fail_nth)
 	char path[64], left[16];
 	int proc, buf, rc = -1;
 
-	/* The BAR is claimed once */
+	/* Claim the BAR, which is done only once */
 	buf = export(p, 0, WINDOW);
 	ASSERT_LE(0, buf);
 	close(buf);
@@ -618,20 +632,20 @@ TEST_F(p2p, fail_nth)
 		ASSERT_LT(0, pwrite(proc, left, strlen(left), 0));
 		buf = export(p, 0, WINDOW);
 		rc = buf < 0 ? buf : map(vm, buf, 0, WINDOW, BAR_IPA);
-		/* What is left is not 0 if fewer allocations were made */
+		/* The counter is 0 unless fewer allocations were made */
 		memset(left, 0, sizeof(left));
 		ASSERT_LT(0, pread(proc, left, sizeof(left) - 1, 0));
 		ASSERT_LT(0, pwrite(proc, "0", 1, 0));
 		if (rc) {
 			failed++;
-			/* The IOAS gives ENOENT, not an allocation */
+			/* iommufd fails with ENOENT instead of an allocation */
 			EXPECT_TRUE(rc == -ENOMEM ||
 				    (rc == -ENOENT && buf >= 0)) {
 				TH_LOG("allocation %u gives %d", nth, rc);
 			}
 			EXPECT_EQ(NOT_THERE, peer_lands(vm, p, IOVA_A));
 		} else if (!strtoul(left, NULL, 0)) {
-			/* An allocation that can fail: go on */
+			/* The call survived this failure: let another fail */
 			ASSERT_EQ(0, unmap(vm, BAR_IPA, WINDOW));
 			rc = -EAGAIN;
 		}
@@ -684,6 +698,7 @@ TEST_F_TIMEOUT(p2p, race, 100)
 		{ .vm = vm, .once = export_and_close, .data = p },
 	};
 	int buf = export(p, 0, WINDOW);
+	__u64 ram = guest_page(&vm->g);
 	unsigned int i;
 
 	ASSERT_LE(0, buf);
@@ -696,6 +711,9 @@ TEST_F_TIMEOUT(p2p, race, 100)
 		worker_stop(_metadata, &workers[i]);
 	EXPECT_LT(0, workers[1].missed);
 	EXPECT_LT(workers[1].missed, workers[1].turns);
+	/* The device may have read from the BAR into its buffer */
+	vm_map(vm, IOVA_C, ram);
+	edu_load(&vm->dev, &vm->g, IOVA_C, ram);
 
 	ASSERT_EQ(0, memory_on(p));
 	EXPECT_EQ(NOT_THERE, peer_lands(vm, p, IOVA_A));

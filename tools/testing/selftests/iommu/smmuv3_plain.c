@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * DMA through ordinary domains of the host, without nested translation. This needs
- * nothing that Linux 6.12 does not have, so it can also judge the emulated SMMU by
- * the driver of an unpatched kernel.
+ * DMA through ordinary domains of the host, without nested translation. This
+ * needs only features of Linux 6.12, so it can also check the emulated SMMU
+ * against the driver of an unpatched kernel.
  */
 #include "smmuv3_vm.h"
 
@@ -107,19 +107,19 @@ TEST_F(plain, unmap)
 	__u64 keep = guest_page(g), had;
 
 	for (i = 0; i != num; i++) {
-		/* Neither a block nor adjacent pages that count as a larger page */
-		__u64 iova = HOLE_IPA + GUEST_PAGE;
+		/* Neither a block nor adjacent pages that form a larger one */
+		__u64 iova = HOLE_IPA + HOST_PAGE;
 
-		ASSERT_EQ(0, guest_map(g, iova, sizes[i] * GUEST_PAGE, true));
+		ASSERT_EQ(0, guest_map(g, iova, sizes[i] * HOST_PAGE, true));
 		for (p = 0; p != sizes[i]; p++)
-			EXPECT_EQ(iova + p * GUEST_PAGE,
-				  lands(dev, g, iova + p * GUEST_PAGE));
+			EXPECT_EQ(iova + p * HOST_PAGE,
+				  lands(dev, g, iova + p * HOST_PAGE));
 		EXPECT_EQ(keep, lands(dev, g, keep));
 		ASSERT_EQ(0, guest_unmap(g, iova));
 		had = hits(dev);
 		for (p = 0; p != sizes[i]; p++) {
 			EXPECT_EQ(NOWHERE,
-				  lands(dev, g, iova + p * GUEST_PAGE)) {
+				  lands(dev, g, iova + p * HOST_PAGE)) {
 				TH_LOG("page %u of %u", p, sizes[i]);
 			}
 		}
@@ -148,7 +148,7 @@ TEST_F(plain, unmap_many)
 	}
 }
 
-/* Both address spaces have the same addresses, so it is the memory that differs */
+/* Both address spaces have the same addresses, but different memory */
 TEST_F(plain, replace)
 {
 	struct edu *dev = &self->dev;

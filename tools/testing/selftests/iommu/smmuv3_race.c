@@ -28,6 +28,8 @@
 /* The IOVA and IPA of the page that comes and goes. More pages follow it */
 #define PAGE_IPA	0x40000000ULL
 #define PAGES		3
+/* The same, in whole pages of the host */
+#define PAGES_SIZE	((PAGES * GUEST_PAGE + HOST_PAGE - 1) & -HOST_PAGE)
 #define SECONDS		3
 #define LEAST_ROUNDS	20
 
@@ -127,7 +129,7 @@ FIXTURE_SETUP(race)
 	ASSERT_EQ(0, edu_attach(&self->n.dev, self->g.s2_id));
 	ASSERT_EQ(0, nvme_start(&self->n, &self->g));
 
-	self->page = mmap(NULL, PAGES * GUEST_PAGE, PROT_READ | PROT_WRITE,
+	self->page = mmap(NULL, PAGES_SIZE, PROT_READ | PROT_WRITE,
 			  MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 	ASSERT_NE(MAP_FAILED, self->page);
 
@@ -228,7 +230,7 @@ TEST_F_TIMEOUT(race, unmap_during_attach, 120)
 	while (now() < end || rounds < LEAST_ROUNDS) {
 		before = __atomic_load_n(&a->done, __ATOMIC_RELAXED);
 		ASSERT_EQ(0, ioas_map(self->g.fd, self->g.ioas_id, self->page,
-				      PAGE_IPA, GUEST_PAGE, true));
+				      PAGE_IPA, HOST_PAGE, true));
 		/*
 		 * It arrives in whichever domain the device is at this moment
 		 */
@@ -237,11 +239,11 @@ TEST_F_TIMEOUT(race, unmap_during_attach, 120)
 			TH_LOG("round %lu: a DMA was lost", rounds);
 
 		ASSERT_EQ(0, ioas_unmap(self->g.fd, self->g.ioas_id, PAGE_IPA,
-					GUEST_PAGE));
+					HOST_PAGE));
 		memset(self->page, 0, GUEST_PAGE);
 		ASSERT_EQ(0, nvme_dma(&self->n, PAGE_IPA));
 		ASSERT_TRUE(page_is_zero(self->page))
-			TH_LOG("round %lu: a DMA went to what is unmapped",
+			TH_LOG("round %lu: a DMA reached unmapped memory",
 			       rounds);
 		ASSERT_EQ(0, a->rc);
 		/*
@@ -278,7 +280,7 @@ TEST_F_TIMEOUT(race, invalidate_during_attach, 120)
 		a->num = 2;
 	}
 	ASSERT_EQ(0, ioas_map(self->g.fd, self->g.ioas_id, self->page, PAGE_IPA,
-			      PAGES * GUEST_PAGE, true));
+			      PAGES_SIZE, true));
 	ASSERT_EQ(0, edu_attach(&self->n.dev, self->v[0].hwpt_s1[0]));
 	ASSERT_EQ(0, pthread_create(&a->thread, NULL, attacher_run, a));
 
@@ -297,13 +299,13 @@ TEST_F_TIMEOUT(race, invalidate_during_attach, 120)
 		memset(self->page, 0, PAGES * GUEST_PAGE);
 		ASSERT_EQ(0, nvme_dma(&self->n, PAGE_IPA));
 		ASSERT_TRUE(page_is_zero(miss))
-			TH_LOG("round %lu: where stage 1 said before", rounds);
+			TH_LOG("round %lu: DMA by the old stage 1", rounds);
 		arrived = !page_is_zero(hit);
 		nested += arrived;
 		if (!variant->beside)
 			arrived |= !page_is_zero(self->page);
 		ASSERT_TRUE(arrived)
-			TH_LOG("round %lu: not where stage 1 says", rounds);
+			TH_LOG("round %lu: no DMA by the new stage 1", rounds);
 		ASSERT_EQ(0, a->rc);
 		if (__atomic_load_n(&a->done, __ATOMIC_RELAXED) != before)
 			rounds++;

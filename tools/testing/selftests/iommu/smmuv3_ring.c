@@ -126,7 +126,7 @@ static const struct step bad_command[] = {
 	{ END }
 };
 
-/* There is an old value in PROD, and an old error that nobody has acknowledged */
+/* PROD has an old value, and an old error was never acknowledged */
 static const struct step enable[] = {
 	{ WRITE_PROD, 0 },
 	{ WRITE_CONFIG, true, ALL },
@@ -151,7 +151,7 @@ static const struct scenario {
 	{ "enable", enable, { .prod = 1, .gerror = 1, .q.gerror = 1 } },
 };
 
-/* The decisions of arm_vcmdq_run(), in the registers of the worker */
+/* The decisions of arm_vcmdq_run(), which the worker has in registers */
 static void decide(struct machine *m)
 {
 	m->run = 0;

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Substreams, judged by DMA: the PASIDs of a guest, which has a table of CDs, and
- * PASIDs that the VMM attaches to HWPTs. The device is an edu-pcie.
+ * Substreams, judged by DMA: the PASIDs of a guest, which has a table of CDs,
+ * and PASIDs that the VMM attaches to HWPTs. The device is an edu-pcie.
  */
 #include <errno.h>
 #include <string.h>
 
 #include <linux/pci_regs.h>
-#include <linux/vfio.h>
 
 #include "smmuv3_vm.h"
 
@@ -41,8 +40,8 @@ static void use_no_pasid(struct edu *dev)
 }
 
 /*
- * A guest with a linear table of CDs. Each of the first CDs has another ASID, and
- * translates IOVA_A to another page
+ * A guest with a linear table of CDs. Each of the first CDs has its own ASID,
+ * and translates IOVA_A to its own page.
  */
 FIXTURE(ssid)
 {
@@ -171,7 +170,7 @@ TEST_F(ssid, cfgi_cd)
 	self->page[3] = new;
 	expect_all(_metadata, vm, self->page);
 
-	/* Out of range is not illegal */
+	/* An SSID beyond the table is not illegal */
 	EXPECT_EQ(0, vm_cmd(vm, cmd_raw(CMD_CFGI_CD | CMD0_SID(VSID) |
 						CMD0_SSID(0xfffff),
 					CMD1_LEAF)));
@@ -249,7 +248,7 @@ TEST_F(ssid, two_levels)
 	}
 }
 
-/* DMA without a PASID, which S1DSS decides on */
+/* S1DSS decides on DMA without a PASID */
 TEST_F(ssid, s1dss)
 {
 	struct vm *vm = &self->vm;
@@ -263,7 +262,7 @@ TEST_F(ssid, s1dss)
 					 S1DSS_BYPASS),
 			     &bypass));
 
-	/* CD 0 is not for PASID 0 then */
+	/* While CD 0 is for DMA without a PASID, PASID 0 cannot use it */
 	use_pasid(&vm->dev, 0);
 	fault(&vm->dev, IOVA_A, false);
 	expect_event(_metadata, self->queue, self->sequence++,
@@ -385,7 +384,7 @@ TEST_F(ssid, atc_inv)
 			self->page[3] = new[3];
 			expect_all(_metadata, vm, self->page);
 		}
-		/* Without a PASID it is for all, with and without PASIDs */
+		/* Without a PASID, it is for DMA with any PASID, or without */
 		ASSERT_EQ(0, vm_cmd(vm, cmd_atc_inv(VSID, IOVA_A, 0)));
 		expect_all(_metadata, vm, new);
 		memcpy(self->page, new, sizeof(new));
@@ -437,29 +436,6 @@ FIXTURE_VARIANT_ADD(pasid, ats)
 	.ats = true,
 };
 
-static int pasid_attach(struct edu *dev, __u32 pasid, __u32 pt_id)
-{
-	struct vfio_device_attach_iommufd_pt cmd = {
-		.argsz = sizeof(cmd),
-		.flags = VFIO_DEVICE_ATTACH_PASID,
-		.pt_id = pt_id,
-		.pasid = pasid,
-	};
-
-	return iommufd_ioctl(dev->fd, VFIO_DEVICE_ATTACH_IOMMUFD_PT, &cmd);
-}
-
-static int pasid_detach(struct edu *dev, __u32 pasid)
-{
-	struct vfio_device_detach_iommufd_pt cmd = {
-		.argsz = sizeof(cmd),
-		.flags = VFIO_DEVICE_DETACH_PASID,
-		.pasid = pasid,
-	};
-
-	return iommufd_ioctl(dev->fd, VFIO_DEVICE_DETACH_IOMMUFD_PT, &cmd);
-}
-
 FIXTURE_SETUP(pasid)
 {
 	char bdf[16], why[128];
@@ -491,8 +467,8 @@ FIXTURE_SETUP(pasid)
 	ASSERT_EQ(0, edu_attach(&self->dev, self->hwpt[0]));
 	page = guest_page(&self->g[0]);
 	edu_load(&self->dev, &self->g[0], page, page);
-	ASSERT_EQ(0, pasid_attach(&self->dev, 1, self->hwpt[1]));
-	ASSERT_EQ(0, pasid_attach(&self->dev, 5, self->hwpt[2]));
+	ASSERT_EQ(0, edu_attach_pasid(&self->dev, 1, self->hwpt[1]));
+	ASSERT_EQ(0, edu_attach_pasid(&self->dev, 5, self->hwpt[2]));
 }
 
 FIXTURE_TEARDOWN(pasid)
@@ -502,7 +478,7 @@ FIXTURE_TEARDOWN(pasid)
 	expect_clean_klog(_metadata);
 }
 
-/* The domains have the same addresses, so it is the memory that differs */
+/* All domains have the same addresses, but different memory */
 static bool reaches(struct edu *dev, struct guest *g, __u32 pasid)
 {
 	__u64 page = guest_page(g);
@@ -541,16 +517,16 @@ TEST_F(pasid, replace_and_detach)
 
 	EXPECT_TRUE(reaches(dev, &self->g[1], 1));
 	EXPECT_TRUE(reaches(dev, &self->g[2], 5));
-	ASSERT_EQ(0, pasid_attach(dev, 1, self->hwpt[2]));
+	ASSERT_EQ(0, edu_attach_pasid(dev, 1, self->hwpt[2]));
 	EXPECT_TRUE(reaches(dev, &self->g[2], 1));
 	EXPECT_TRUE(reaches(dev, &self->g[2], 5));
-	ASSERT_EQ(0, pasid_detach(dev, 1));
+	ASSERT_EQ(0, edu_detach_pasid(dev, 1));
 	EXPECT_TRUE(reaches_nothing(dev, &self->g[2], 1));
 	EXPECT_TRUE(reaches(dev, &self->g[2], 5));
 	EXPECT_TRUE(reaches(dev, &self->g[0], 0));
 }
 
-/* The RID can go without its PASIDs, and they without it */
+/* The RID can be detached without its PASIDs, and vice versa */
 TEST_F(pasid, without_rid)
 {
 	struct edu *dev = &self->dev;
@@ -561,8 +537,8 @@ TEST_F(pasid, without_rid)
 	ASSERT_EQ(0, edu_attach(dev, self->hwpt[2]));
 	EXPECT_TRUE(reaches(dev, &self->g[2], 0));
 	EXPECT_TRUE(reaches(dev, &self->g[1], 1));
-	ASSERT_EQ(0, pasid_detach(dev, 1));
-	ASSERT_EQ(0, pasid_detach(dev, 5));
+	ASSERT_EQ(0, edu_detach_pasid(dev, 1));
+	ASSERT_EQ(0, edu_detach_pasid(dev, 5));
 	EXPECT_TRUE(reaches_nothing(dev, &self->g[1], 1));
 	EXPECT_TRUE(reaches(dev, &self->g[2], 0));
 }
@@ -602,10 +578,10 @@ TEST_F(pasid, not_below_a_guest)
 	EXPECT_TRUE(reaches(dev, &self->g[0], 0));
 	EXPECT_TRUE(reaches(dev, &self->g[1], 1));
 	EXPECT_TRUE(reaches(dev, &self->g[2], 5));
-	ASSERT_EQ(0, pasid_detach(dev, 1));
-	ASSERT_EQ(0, pasid_detach(dev, 5));
+	ASSERT_EQ(0, edu_detach_pasid(dev, 1));
+	ASSERT_EQ(0, edu_detach_pasid(dev, 5));
 	ASSERT_EQ(0, edu_attach(dev, s2));
-	EXPECT_EQ(-EINVAL, pasid_attach(dev, 1, self->hwpt[1]));
+	EXPECT_EQ(-EINVAL, edu_attach_pasid(dev, 1, self->hwpt[1]));
 	EXPECT_TRUE(reaches(dev, &self->g[0], 0));
 }
 

@@ -219,7 +219,7 @@ static const struct step attach_again[] = {
 };
 
 /*
- * Stream 0 has the stage 2 itself, if it is attached at all. Stream 1 begins
+ * Stream 0 has the stage 2 itself, if it is attached at all. Stream 1 starts
  * with guest X if it is nested.
  */
 static const struct scenario {
@@ -228,7 +228,7 @@ static const struct scenario {
 	const struct step *second;
 	bool stage2;
 	bool nested;
-	/* With no other mistake than this, if any */
+	/* Only this mistake, or none */
 	enum mistake mistake;
 } scenarios[] = {
 	{ "attach to a new tag", attach_first },

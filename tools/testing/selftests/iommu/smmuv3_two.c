@@ -33,7 +33,7 @@ static void two_start(struct __test_metadata *_metadata, struct two *two,
 	}
 }
 
-/* All names are the same on both sides: vSID, ASID, IOVAs */
+/* Use the same vSID, ASID and IOVAs on both sides */
 static void two_start_nesting(struct __test_metadata *_metadata,
 			      struct two *two, struct vsmmu *v,
 			      enum edu_pair pair, bool two_fds)
@@ -199,8 +199,8 @@ TEST_F(two_devices, stage2_unmap)
 }
 
 /*
- * The TLB has nothing of the previous VM under a VMID that another VM gets:
- * same ASID, same IOVA, and no invalidation by either
+ * When a VMID is reused, the TLB must hold nothing of the previous VM: both VMs
+ * have the same ASID and IOVA, and neither of them invalidates.
  */
 TEST_F(two_devices, vmid_reuse)
 {
@@ -222,7 +222,7 @@ TEST_F(two_devices, vmid_reuse)
 	}
 }
 
-/* Each VM gets its own events, under names that are the same for both */
+/* Each VM gets its own events, although both have the same vSID */
 TEST_F(two_devices, events)
 {
 	struct two *two = &self->two;
@@ -318,7 +318,7 @@ TEST_F(one_stage2, one_viommu)
 
 	ASSERT_EQ(0, destroy(two->fd[0], v[1].vdevice_id));
 	if (variant->pair == EDU_OTHER_SMMU) {
-		/* Real hardware cannot do this */
+		/* An SMMU cannot use a vIOMMU of another SMMU */
 		ASSERT_EQ(0, hwpt_alloc_ste(two->fd[0], two->dev[0].dev_id,
 					    v[0].viommu_id, ste_bypass(), &s1));
 		EXPECT_EQ(-EINVAL, edu_attach(&two->dev[1], s1));
@@ -409,7 +409,7 @@ TEST_F(one_stage2, vmid_handover)
 	EXPECT_EQ(stale, two_lands(two, 1, IOVA_A));
 }
 
-/* Two devices of a guest share a queue, and each has its own name */
+/* Two devices of a guest share a queue, and each has its own vSID */
 TEST_F(one_stage2, events)
 {
 	struct two *two = &self->two;
@@ -494,7 +494,7 @@ TEST_F(two_queues, lost)
 		     EVT1_CLASS_IN, IOVA_B);
 	expect_no_event(_metadata, self->q.queue[1]);
 
-	/* Two whole events, and that three more were lost */
+	/* Two whole events, and a report that three more were lost */
 	EXPECT_EQ(-1, read(queue, buf, sizeof(event) - 1));
 	EXPECT_EQ(EINVAL, errno);
 	expect_event(_metadata, queue, 0, EVT_TRANSLATION, VSID, EVT1_CLASS_IN,

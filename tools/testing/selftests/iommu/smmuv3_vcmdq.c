@@ -3,8 +3,8 @@
  * The command queue in software of an ARM SMMUv3: this plays a VMM and its
  * guest
  *
- * The DMA of a QEMU edu shows the effect of an invalidation. Tests of the interface
- * that queues in hardware have, too, use only commands that these take.
+ * The DMA of a QEMU edu shows the effect of an invalidation. Tests of behaviour
+ * that queues in hardware have, too, use only commands that these support.
  */
 #include <signal.h>
 #include <time.h>
@@ -95,7 +95,7 @@ TEST_F(vcmdq, viommu_alloc)
 	EXPECT_EQ(MAP_FAILED, p);
 }
 
-/* If the owner of the host turns the queues off, existing queues stay */
+/* If the owner of the host turns the feature off, existing queues stay */
 TEST_F(vcmdq, parameter)
 {
 	__u32 type = IOMMU_HW_INFO_TYPE_TEGRA241_CMDQV, len = 0, id;
@@ -190,7 +190,7 @@ TEST_F(vcmdq, invalidate)
 	}
 }
 
-/* Each time the page is taken away, an access to it wakes the worker */
+/* Whenever the page was taken away, an access to it must wake the worker */
 TEST_F(vcmdq, doorbell)
 {
 	struct cmdqv *c = &self->c;
@@ -285,7 +285,7 @@ TEST_F(vcmdq, idle)
 	EXPECT_TRUE(cmd_sync(c, cmd_nh_asid(0, ASID)));
 	ASSERT_TRUE(falls_asleep());
 	sleeps = worker_sleeps(NULL);
-	/* The test is that nothing happens in this time */
+	/* Nothing may happen in this time */
 	nanosleep(&ts, NULL);
 	EXPECT_EQ(sleeps, worker_sleeps(NULL));
 	EXPECT_TRUE(cmd_sync(c, cmd_nh_asid(0, ASID)));
@@ -310,7 +310,7 @@ TEST_F(vcmdq, error)
 					   IOMMU_VEVENTQ_TYPE_ARM_SMMUV3, 8,
 					   &other_id, &other_fd));
 	EXPECT_FALSE(veventq_readable(fd));
-	/* The register of a queue in hardware may have any value */
+	/* GERROR of a queue in hardware may have any value */
 	gerror = reg_read(c, REG_GERROR);
 	for (i = 0; i < 4; i++) {
 		add(c, cmd_nh_asid(0, ASID));
@@ -342,7 +342,7 @@ TEST_F(vcmdq, error)
 	EXPECT_EQ(0, destroy(vm->fd, other_id));
 }
 
-/* Any mapping of any process rings the doorbell */
+/* An access by any mapping in any process rings the doorbell */
 TEST_F(vcmdq, mappings)
 {
 	struct cmdqv *c = &self->c;
@@ -427,7 +427,7 @@ TEST_F(vcmdq, memory_error)
 	/* Each access of this process to the page would be a SIGBUS */
 	signal(SIGBUS, no_handler);
 	/* The page is pinned. So it stays where it is, and this is an error */
-	rc = madvise(guest_ptr(&vm->g, c->queue_ipa), GUEST_PAGE,
+	rc = madvise(guest_ptr(&vm->g, c->queue_ipa & -HOST_PAGE), HOST_PAGE,
 		     MADV_HWPOISON);
 	if (rc && errno != EBUSY)
 		SKIP(return, "no MADV_HWPOISON here: %s", strerror(errno));
@@ -436,7 +436,7 @@ TEST_F(vcmdq, memory_error)
 	EXPECT_EQ(CONS_ERR_ABT, reg_read(c, REG_CONS));
 	EXPECT_EQ(0, viommu_cmd(vm->fd, vm->v.viommu_id, cmd_nh_asid(0, ASID)));
 
-	/* Only when the page has no users left */
+	/* The page can be repaired only when it has no users left */
 	EXPECT_EQ(0, destroy(vm->fd, c->queue_id));
 	EXPECT_EQ(0, guest_unmap(&vm->g, GUEST_RAM_IPA));
 	ASSERT_EQ(0, munmap(vm->g.slot[0].mem, GUEST_RAM_SIZE));
@@ -475,8 +475,8 @@ FIXTURE_TEARDOWN(no_cpu_fwb)
 }
 
 /*
- * KVM could not make the registers cacheable for the guest. The VM can nest, but
- * gets no queue, and the log says why only once.
+ * KVM could not make the registers cacheable for the guest. The VM can nest,
+ * but gets no queue. The log shows the reason only once.
  */
 TEST_F(no_cpu_fwb, refused)
 {

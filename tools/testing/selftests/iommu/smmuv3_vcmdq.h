@@ -25,7 +25,7 @@
 #define QUEUE_CMDS	(GUEST_PAGE / 16)
 #define QUEUE_WRAP	(2 * QUEUE_CMDS - 1)
 
-/* Time limit for the kernel, which polls for microseconds */
+/* Time limit for a wait. The kernel polls for microseconds. */
 #define SECONDS		20
 
 /* The registers of a queue */

@@ -20,7 +20,7 @@
 /* An unprivileged user */
 #define NOBODY		65534
 
-/* Seconds that a call may take which must not wait for the worker */
+/* Seconds that a call may take if it must not wait for the worker */
 #define SOON		5
 
 /* A VM without a queue, and memory that child processes share */
@@ -87,7 +87,7 @@ static pid_t child_start(struct __test_metadata *_metadata,
 	pid = fork();
 	ASSERT_LE(0, pid);
 	if (!pid) {
-		/* It must not keep the device open */
+		/* Do not keep the device open in the child */
 		edu_close(&self->vm.dev);
 		shared->rc[0] = queue_alloc(&self->c, 0, self->c.queue_ipa,
 					    GUEST_PAGE, &shared->queue_id);
@@ -102,7 +102,7 @@ static pid_t child_start(struct __test_metadata *_metadata,
 	return pid;
 }
 
-/* The worker belongs to the process that has allocated the queue */
+/* The worker belongs to the process that allocated the queue */
 TEST_F(vmm, kill)
 {
 	struct cmdqv *c = &self->c;
@@ -184,7 +184,7 @@ static void hold(struct __test_metadata *_metadata, pid_t pid, bool freeze)
 	snprintf(buf, sizeof(buf), "%d", pid);
 	ASSERT_EQ(0, write_str(CGROUP_HELD "/cgroup.procs", buf));
 	ASSERT_EQ(0, write_str(CGROUP_HELD "/cgroup.freeze", "1"));
-	/* This includes the worker */
+	/* This freezes the worker, too */
 	ASSERT_TRUE(wait_for(cgroup_frozen()));
 }
 
@@ -248,7 +248,7 @@ TEST_F_TIMEOUT(held, nobody_waits, 120)
 	for (i = 0; i < 4; i++)
 		EXPECT_EQ(0, self->vmm.shared->rc[i]);
 
-	/* The thread goes as soon as it can */
+	/* The thread ends as soon as it can */
 	EXPECT_TRUE(wait_for(!has_worker(pid)));
 	EXPECT_TRUE(cmd_sync(other, cmd_nh_all(0)));
 	EXPECT_EQ(0, kill(pid, SIGKILL));
@@ -257,7 +257,7 @@ TEST_F_TIMEOUT(held, nobody_waits, 120)
 		EXPECT_TRUE(wait_for(!rmdir(CGROUP_HELD)));
 }
 
-/* The process of a worker that has nothing to do any more is killed */
+/* Kill the process of a worker that has nothing to do any more */
 TEST_F(held, killed)
 {
 	struct cmdqv *c = &self->vmm.c;
@@ -289,7 +289,7 @@ static void *spin(void *arg)
 	return NULL;
 }
 
-/* A worker that hardly gets any CPU time delays its own VM only */
+/* A worker that gets hardly any CPU time must delay only its own VM */
 TEST_F_TIMEOUT(vmm, starved, 120)
 {
 	struct sched_param param = {};
@@ -433,7 +433,7 @@ static void walk_arm(struct walk *w)
 		abort();
 }
 
-/* Whether something has failed since walk_arm() */
+/* Whether a failure has been injected since walk_arm() */
 static bool walk_failed(struct walk *w)
 {
 	char buf[16] = "";
@@ -448,8 +448,8 @@ static bool walk_failed(struct walk *w)
 }
 
 /*
- * Walk @call, which evaluates to 0 or an errno. @undo undoes a success. At the
- * end there has been a success, and at least @least failures before.
+ * Walk @call, which evaluates to 0 or an errno. @undo undoes a success. The
+ * last call must succeed, after at least @least failures.
  */
 #define WALK(w, least, call, undo)					\
 do {									\
@@ -488,7 +488,7 @@ static int map_regs(struct cmdqv *c)
 	return c->regs == MAP_FAILED ? -errno : 0;
 }
 
-/* Where no page table is, so that the page fault has to allocate some */
+/* Map the registers where no page table is, so a page fault must allocate it */
 static int map_regs_at(struct cmdqv *c, void *addr)
 {
 	c->regs = mmap(addr, PAGE0_SIZE, PROT_READ | PROT_WRITE,
@@ -538,7 +538,7 @@ TEST_F_TIMEOUT(vmm, fail_nth, 240)
 	/* The object, its region for mmap(), and its registers */
 	WALK(&w, 2 + PAGE0_SIZE / sysconf(_SC_PAGESIZE), cmdqv_alloc(c),
 	     destroy(fd, vm->v.viommu_id));
-	/* The object and a thread. The thread stays as long as its vIOMMU */
+	/* The object, and a thread that lives as long as its vIOMMU */
 	WALK(&w, 5, queue_alloc(c, 0, c->queue_ipa, GUEST_PAGE, &c->queue_id),
 	     destroy(fd, c->queue_id) ?: destroy(fd, vm->v.viommu_id) ?:
 	     cmdqv_alloc(c));

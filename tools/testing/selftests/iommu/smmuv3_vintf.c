@@ -4,8 +4,8 @@
  * plays a VMM and its guest
  *
  * DMA of an edu-pcie shows the effect of an invalidation in the SMMU and in the
- * device. smmuv3_vcmdq tests the interface that queues in hardware and in software
- * have in common.
+ * device. smmuv3_vcmdq tests the behaviour that queues in hardware and in
+ * software have in common.
  */
 #include "slow_page.h"
 #include "smmuv3_vcmdq.h"
@@ -14,7 +14,7 @@
 #define CONS_ERR(cons)	((cons) >> 24)
 #define ERR_ATC_INV	3
 
-/* VINTFs of the CMDQV of the lab, with VINTF0, which the host has */
+/* VINTFs of the CMDQV of the lab, including VINTF0, which the host uses */
 #define VINTFS		4
 
 struct vintf_event {
@@ -62,7 +62,7 @@ static void vintf_stop(struct __test_metadata *_metadata, struct vintf_vm *v)
 {
 	static const char *const messages[] = { "tegra241_cmdqv" };
 
-	/* The host invalidates as well, and must not wait in vain */
+	/* The host invalidates, too, and the device must answer */
 	if (v->vm.dev.bar)
 		edu_set_reg(&v->vm.dev, EDU_REG_ANSWER, 0);
 	if (v->veventq > 0)
@@ -70,22 +70,22 @@ static void vintf_stop(struct __test_metadata *_metadata, struct vintf_vm *v)
 	if (v->c.regs && v->c.regs != MAP_FAILED)
 		munmap(v->c.regs, PAGE0_SIZE);
 	vm_stop(_metadata, &v->vm);
-	/* Nothing that a guest does is news for the host */
+	/* No action of a guest may cause such a message */
 	expect_not_in_klog(_metadata, messages, ARRAY_SIZE(messages));
 }
 
-/* The ATC_INVs that have reached the device */
+/* Number of ATC_INVs that have reached the device */
 static __u64 invs(struct vintf_vm *v)
 {
 	return edu_reg(&v->vm.dev, EDU_REG_ATC_INVS);
 }
 
-/* Make a translation stale in the SMMU. It still leads to @old */
+/* Make a translation in the SMMU stale, so that it still leads to @old */
 static void make_stale(struct __test_metadata *_metadata, struct vintf_vm *v,
 		       __u64 old, __u64 new)
 {
 	vm_map(&v->vm, IOVA_A, old);
-	/* By the ioctl, which does not depend on the queue */
+	/* Use the ioctl, which does not depend on the queue */
 	ASSERT_EQ(0, vm_cmd(&v->vm, cmd_nh_asid(0, ASID)));
 	ASSERT_EQ(old, vm_lands(&v->vm, IOVA_A));
 	vm_map(&v->vm, IOVA_A, new);
@@ -93,8 +93,9 @@ static void make_stale(struct __test_metadata *_metadata, struct vintf_vm *v,
 }
 
 /*
- * Send commands of which the last is illegal. The guest's driver then puts a
- * CMD_SYNC in place of it, and acknowledges the error. Returns CONS.ERR
+ * Send a command that causes an error, and a CMD_SYNC. Like its driver, the
+ * guest replaces the failed command by a CMD_SYNC, and acknowledges the error.
+ * Returns CONS.ERR.
  */
 static __u32 cmd_refused(struct __test_metadata *_metadata, struct vintf_vm *v,
 			 struct smmu_cmd cmd)
@@ -125,7 +126,7 @@ static __u32 cmd_refused(struct __test_metadata *_metadata, struct vintf_vm *v,
 	return CONS_ERR(cons);
 }
 
-/* All registers of a queue have the values of a reset */
+/* Whether all registers of a queue have their reset values */
 static bool is_reset(struct cmdqv *c, unsigned int index)
 {
 	__u32 gerror = reg_read(c, index * REGS + REG_GERROR);
@@ -165,7 +166,7 @@ TEST_F(vintf, stale_without_tlbi)
 	struct vm *vm = &self->a.vm;
 	__u64 page[2] = { guest_page(&vm->g), guest_page(&vm->g) };
 	struct smmu_cmd cmds[] = {
-		/* The guest does not know its VMID */
+		/* The guest does not know its VMID, so any VMID must work */
 		cmd_nh_va(any_vmid(), ASID, IOVA_A),
 		cmd_nh_asid(any_vmid(), ASID),
 		cmd_ranged(cmd_nh_va(0, ASID, IOVA_A & ~0xffffULL), 15, 0),
@@ -186,7 +187,7 @@ TEST_F(vintf, stale_without_tlbi)
 	EXPECT_FALSE(veventq_readable(self->a.veventq));
 }
 
-/* Both queues of the VINTF work at the same time */
+/* Both queues of the VINTF must work at the same time */
 TEST_F(vintf, second_queue)
 {
 	struct vm *vm = &self->a.vm;
@@ -213,7 +214,7 @@ TEST_F(vintf, second_queue)
 	EXPECT_TRUE(cmd_sync(c, cmd_nh_asid(0, ASID)));
 }
 
-/* All but four commands are refused, and have no effect */
+/* All commands but four are refused, and must have no effect */
 TEST_F(vintf, illegal)
 {
 	struct vm *vm = &self->a.vm;
@@ -225,7 +226,7 @@ TEST_F(vintf, illegal)
 		if (op == CMD_TLBI_NH_ASID || op == CMD_TLBI_NH_VA ||
 		    op == CMD_ATC_INV || op == CMD_SYNC)
 			continue;
-		/* CFGI_ALL, so that the second word must not be a range of 1 */
+		/* 31 means CFGI_ALL. Another value would be a range. */
 		EXPECT_EQ(1, cmd_refused(_metadata, &self->a,
 					 cmd_raw(op, op == 4 ? 31 : 0)));
 	}
@@ -239,7 +240,7 @@ TEST_F(vintf, illegal)
 	EXPECT_EQ(page[1], vm_lands(vm, IOVA_A));
 }
 
-/* The StreamID of an ATC_INV is that of the guest */
+/* An ATC_INV has the guest's StreamID */
 TEST_F(vintf, atc_inv)
 {
 	struct vm *vm = &self->a.vm;
@@ -261,7 +262,7 @@ TEST_F(vintf, atc_inv)
 	EXPECT_EQ(had + 1, invs(&self->a));
 	EXPECT_EQ(page[1], vm_lands(vm, IOVA_A));
 
-	/* The physical StreamID of any device, and a bit more than that of the guest */
+	/* Refused: all physical StreamIDs, and the vSID with another bit */
 	for (sid = 0; sid < 0x800; sid += sid < 0x40 ? 1 : 8)
 		EXPECT_EQ(1, cmd_refused(_metadata, &self->a,
 					 cmd_atc_inv(sid, 0, ATC_INV_ALL)));
@@ -269,7 +270,7 @@ TEST_F(vintf, atc_inv)
 				 cmd_atc_inv(VSID | 1 << 20, 0, ATC_INV_ALL)));
 	EXPECT_EQ(had + 1, invs(&self->a));
 
-	/* Without its vDEVICE, the guest has no way to the device */
+	/* Without the vDEVICE, the guest cannot reach the device */
 	ASSERT_EQ(0, edu_attach(&vm->dev, vm->g.s2_id));
 	ASSERT_EQ(0, destroy(vm->fd, vm->v.hwpt_s1));
 	ASSERT_EQ(0, destroy(vm->fd, self->a.eats));
@@ -280,7 +281,7 @@ TEST_F(vintf, atc_inv)
 	EXPECT_EQ(1, cmd_refused(_metadata, &self->a,
 				 cmd_atc_inv(0, 0, ATC_INV_ALL)));
 	EXPECT_EQ(had, invs(&self->a));
-	/* It comes back with another */
+	/* The device returns with another vSID */
 	ASSERT_EQ(0, vdevice_alloc(vm->fd, vm->v.viommu_id, vm->dev.dev_id,
 				   VSID_B, &vm->v.vdevice_id));
 	EXPECT_EQ(1, cmd_refused(_metadata, &self->a,
@@ -288,7 +289,7 @@ TEST_F(vintf, atc_inv)
 	EXPECT_TRUE(cmd_sync(c, cmd_nh_asid(0, ASID)));
 }
 
-/* A device that does not answer is an error of the queue of its VM */
+/* If a device does not answer, only its VM's queue gets the error */
 TEST_F(vintf, no_answer)
 {
 	struct vm *vm = &self->a.vm;
@@ -301,7 +302,7 @@ TEST_F(vintf, no_answer)
 	EXPECT_TRUE(cmd_sync(c, cmd_atc_inv(VSID, IOVA_A, 0)));
 }
 
-/* An ATC_INV that times out after its queue is gone is no error of the next queue */
+/* A late timeout of an ATC_INV must not be an error of the next queue */
 TEST_F(vintf, late_answer)
 {
 	struct vm *vm = &self->a.vm;
@@ -338,7 +339,7 @@ static void *unmap_hole(void *arg)
 			      guest_unmap(&v->vm.g, HOLE_IPA));
 }
 
-/* An unmap by the host whose ATC_INV is not answered */
+/* Let an ATC_INV of the host time out, by an unmap */
 static void host_error(struct __test_metadata *_metadata, struct vintf_vm *v)
 {
 	pthread_t thread;
@@ -353,11 +354,11 @@ static void host_error(struct __test_metadata *_metadata, struct vintf_vm *v)
 	EXPECT_LE(1, klog_count("vintf_map: 0000000000000001"));
 	EXPECT_LE(1, klog_count("ATC invalidate timeout"));
 	EXPECT_EQ(0, klog_count("CMD_SYNC timeout"));
-	/* The teardown judges all later messages */
+	/* The teardown must judge only later messages */
 	klog_mark(_metadata->name);
 }
 
-/* An ATC_INV of the host is an error of its queue in VINTF0, which goes on */
+/* An ATC_INV of the host is an error of its queue in VINTF0, which continues */
 TEST_F(vintf, host_error)
 {
 	struct vm *vm = &self->a.vm;
@@ -374,7 +375,7 @@ TEST_F(vintf, host_error)
 	EXPECT_EQ(page[1], vm_lands(vm, IOVA_A));
 }
 
-/* A guest that enables the queue all the time, while it is destroyed */
+/* A guest that keeps enabling the queue while the queue is destroyed */
 struct hammer {
 	struct cmdqv *c;
 	bool stop;
@@ -409,7 +410,7 @@ TEST_F(vintf, enable_during_destroy)
 	ASSERT_EQ(0, destroy(vm->fd, c->queue_id));
 	ASSERT_EQ(0, pthread_create(&thread, NULL, hammer, &h));
 	for (i = 0; i < 100 || now() < until; i++) {
-		/* Memory that goes with the queue */
+		/* Memory that is freed with the queue */
 		ASSERT_EQ(0, ioas_map(vm->fd, ioas, mem, HOLE_IPA, HOLE_SIZE,
 				      true));
 		ASSERT_EQ(0, queue_alloc(c, 0, HOLE_IPA + i % 16 * GUEST_PAGE,
@@ -429,7 +430,7 @@ TEST_F(vintf, enable_during_destroy)
 	EXPECT_TRUE(cmd_sync(c, cmd_nh_asid(0, ASID)));
 }
 
-/* The next VM finds nothing of the previous VM, which had a queue with an error */
+/* After a VM had a queue with an error, the next VM must not see any of it */
 TEST_F(vintf, reset_after_close)
 {
 	struct cmdqv *c = &self->a.c;
@@ -462,7 +463,7 @@ TEST_F(vintf, reset_after_close)
 						   1, &self->a.veventq_id,
 						   &self->a.veventq));
 		ASSERT_TRUE(enable(c));
-		/* It has no vDEVICE */
+		/* The new VM has no vDEVICE */
 		EXPECT_EQ(1, cmd_refused(_metadata, &self->a,
 					 cmd_atc_inv(VSID, 0, ATC_INV_ALL)));
 		EXPECT_EQ(1, cmd_refused(_metadata, &self->a,
@@ -503,7 +504,7 @@ TEST_F(two, isolated)
 
 	make_stale(_metadata, &self->a, page_a[0], page_a[1]);
 	make_stale(_metadata, &self->b, page_b[0], page_b[1]);
-	/* Any VMID that the host may have given to the other */
+	/* Use any VMID that the host may have given to the other VM */
 	for (vmid = 0; vmid < 64; vmid++) {
 		add(&self->a.c, cmd_nh_asid(vmid, ASID));
 		add(&self->a.c, cmd_nh_va(vmid, ASID, IOVA_A));
@@ -514,7 +515,7 @@ TEST_F(two, isolated)
 	EXPECT_TRUE(cmd_sync(&self->b.c, cmd_nh_asid(0, ASID)));
 	EXPECT_EQ(page_b[1], vm_lands(b, IOVA_A));
 
-	/* Each device has the ATC_INVs of its own VM, under its own name */
+	/* Each device gets the ATC_INVs of its own VM, by the VM's own vSID */
 	had_a = invs(&self->a);
 	had_b = invs(&self->b);
 	EXPECT_TRUE(cmd_sync(&self->a.c, cmd_atc_inv(VSID, 0, ATC_INV_ALL)));
@@ -530,7 +531,7 @@ TEST_F(two, isolated)
 	EXPECT_EQ(0, reg_read(&self->b.c, REG_GERROR));
 }
 
-/* An error that a VM never acknowledges is no news at an error of the other */
+/* An old error of a VM must not be reported again with an error of the other */
 TEST_F(two, errors)
 {
 	struct cmdqv *c = &self->a.c;
@@ -569,14 +570,14 @@ static long cmdqv_irqs(void)
 	return num;
 }
 
-/* The kernel takes so many interrupts of a VM, and so many of nobody, in a period */
+/* Limits in a period: interrupts for each VM, and interrupts for no VM */
 #define IRQS_MAX	8
 #define IRQ_PERIOD	0.1
 
 /* A guest whose queue has nothing but errors */
 struct storm {
 	struct vintf_vm *v;
-	/* It acknowledges an error at once, and not after the event */
+	/* It acknowledges an error at once, not after the event */
 	bool quick;
 	bool stop;
 	unsigned long errors;
@@ -621,7 +622,7 @@ static void storm_beside(struct __test_metadata *_metadata, struct vintf_vm *a,
 	irqs = cmdqv_irqs();
 	ASSERT_LE(0, irqs);
 	begin = now();
-	/* The errors of the host and of another VM get through */
+	/* Errors of the host and of another VM must still be reported */
 	host_error(_metadata, b);
 	for (; now() < begin + 4; turns++) {
 		EXPECT_EQ(1, cmd_refused(_metadata, b, cmd_raw(0, 0)));
@@ -636,10 +637,10 @@ static void storm_beside(struct __test_metadata *_metadata, struct vintf_vm *a,
 	TH_LOG("%lu errors, %u of another VM, %ld interrupts in %.1f s",
 	       s.errors, turns, irqs, took);
 	EXPECT_LT(0, irqs);
-	/* Of the guest and of nobody, of another VM, and some of the host */
+	/* For the guest and for no VM, for the other VM, and for the host */
 	EXPECT_GT((took / IRQ_PERIOD + 2) * 2 * IRQS_MAX + turns + 10, irqs);
 
-	/* The last error is reported, too */
+	/* The last error must be reported, too */
 	while (veventq_readable(a->veventq))
 		ASSERT_EQ(sizeof(event), veventq_next(a->veventq, (void *)&event));
 	EXPECT_EQ(1, cmd_refused(_metadata, a, cmd_raw(0, 0)));
@@ -671,9 +672,9 @@ static void *alloc_thread(void *arg)
 }
 
 /*
- * A process knows where the registers of a vIOMMU will be before it has the vIOMMU. If
- * it could map them then, the mapping would stay when the allocation fails, and
- * show the queues of the next VM.
+ * A process knows the future address of the registers before it has the vIOMMU.
+ * If it could map them then, the mapping would remain when the allocation
+ * fails, and would show the queues of the next VM.
  */
 TEST(unpublished)
 {
@@ -736,7 +737,7 @@ TEST(unpublished)
 	vm_stop(_metadata, &vm);
 }
 
-/* A VM with a VINTF cannot keep others from theirs, except by their number */
+/* A VM with a VINTF must not exclude others, except by their number */
 TEST(limits)
 {
 	struct iommu_viommu_tegra241_cmdqv data = {};
@@ -761,7 +762,7 @@ TEST(limits)
 						     sizeof(data), &id));
 	}
 	EXPECT_EQ(-ENOSPC, viommu_alloc_data(&vm[i], &data, sizeof(data), &id));
-	/* Nesting does not depend on it */
+	/* Nesting does not require a VINTF */
 	ASSERT_EQ(0, viommu_alloc(vm[i].fd, vm[i].dev.dev_id, vm[i].g.s2_id, &id));
 	ASSERT_EQ(0, destroy(vm[i].fd, id));
 	ASSERT_EQ(0, destroy(vm[0].fd, vm[0].v.viommu_id));

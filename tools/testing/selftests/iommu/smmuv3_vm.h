@@ -124,7 +124,7 @@ static void vsmmu_set_up(struct __test_metadata *_metadata, struct vsmmu *v,
 	ASSERT_EQ(0, vdevice_alloc(g->fd, v->viommu_id, dev->dev_id, vsid,
 				   &v->vdevice_id));
 	v->ttb = s1_create(g);
-	/* Not at the start of its page */
+	/* The CD is not at the start of its page */
 	v->cd = guest_zero_page(g) + 64 * (1 + random_u64() % 63);
 	cd_write(g, dev, v->cd, v->ttb, ASID);
 	ASSERT_EQ(0, hwpt_alloc_ste(g->fd, dev->dev_id, v->viommu_id,
@@ -221,7 +221,7 @@ static void fault(struct edu *dev, __u64 iova, bool read)
 		edu_write(dev, iova, 0, FAULT_SIZE);
 }
 
-/* The next event must be this, to the last bit. @id may have a SubstreamID, too */
+/* Expect exactly this event next. @id may include a SubstreamID */
 static void expect_event(struct __test_metadata *_metadata, int queue,
 			 __u32 sequence, __u32 id, __u32 vsid, __u64 word_1,
 			 __u64 word_2)
@@ -247,7 +247,7 @@ static void expect_no_event(struct __test_metadata *_metadata, int queue)
 	EXPECT_EQ(0, read(queue, &event, sizeof(event)));
 }
 
-/* Threads that do things at the same time, for a bounded time */
+/* Threads that work at the same time, for a bounded time */
 struct worker {
 	struct vm *vm;
 	int (*once)(struct worker *w);
@@ -288,10 +288,10 @@ static void worker_stop(struct __test_metadata *_metadata, struct worker *w)
 	EXPECT_LT(0, w->turns);
 }
 
-/* After so many turns, each has been in the middle of the turns of others */
+/* After so many turns, each worker has met turns of all others */
 #define MANY_TURNS	50
 
-/* Let them work until they have met, which takes longer on a busy machine */
+/* Let the workers go on until they have met, which may take long */
 static void workers_meet(struct __test_metadata *_metadata, struct worker *w,
 			 unsigned int num)
 {

@@ -18,6 +18,7 @@
 #include <unistd.h>
 #include <linux/pci_regs.h>
 #include <linux/vfio.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
@@ -169,8 +170,8 @@ static int rng_open(struct rng *rng, const char *bdf, int iommufd)
 }
 
 /*
- * The state is that after a reset. The queue's memory is at @iova, and at
- * @queue
+ * The device has just been reset. The queue's memory is at @iova, and at
+ * @queue.
  */
 static int rng_start(struct rng *rng, __u64 iova, __u8 *queue)
 {
@@ -256,7 +257,7 @@ FIXTURE(reset)
 
 FIXTURE_VARIANT(reset)
 {
-	/* By the bridge above it, and not by the function alone */
+	/* Reset by the bridge above it, not by the function alone */
 	bool bus;
 };
 
@@ -382,7 +383,7 @@ TEST_F(reset, keeps_translation)
 		EXPECT_TRUE(rng_writes(&self->rng, self->queue, IOVA_BUF,
 				       self->buf, 2000));
 	}
-	/* A device that is attached to nothing stays so */
+	/* A device that is attached to nothing must remain so */
 	ASSERT_EQ(0, edu_detach(&self->rng.dev));
 	ASSERT_EQ(0, reset_now(&self->rng, port));
 	ASSERT_EQ(0, rng_start(&self->rng, IOVA_QUEUE, self->queue));
@@ -488,6 +489,8 @@ static int bind_as(const char *bdf, int iommufd, struct bind how, int *keep)
 	return rc;
 }
 
+#define IGB_VF_BAR	0x4000
+
 #define WITH(_token) \
 	((struct bind){ .flags = VFIO_DEVICE_BIND_FLAG_TOKEN, .token = _token })
 #define WITHOUT	((struct bind){ .argsz = 16 })
@@ -513,6 +516,9 @@ FIXTURE_SETUP(vf_token)
 			       "1"));
 	snprintf(self->numvfs, sizeof(self->numvfs), SYS_PCI "/%s/sriov_numvfs",
 		 self->pf);
+	/* igb does not enlarge the BARs of its VFs */
+	if (access(self->numvfs, F_OK) && HOST_PAGE > IGB_VF_BAR)
+		SKIP(return, "the BAR of a VF is smaller than a page");
 	/* No VF is in use, so this sets the token of the PF */
 	ASSERT_EQ(0, bind_as(self->pf, self->fd, WITH(token), NULL));
 	ASSERT_EQ(0, write_str(self->numvfs, "1"));
@@ -587,8 +593,8 @@ TEST_F(vf_token, errors)
 }
 
 /*
- * VFs share the PRI of their PF, so their page faults are not for user space. But
- * this PF has no PRI.
+ * VFs share the PRI of their PF, so user space cannot have their page faults.
+ * But this PF has no PRI.
  */
 TEST_F(vf_token, fault_queue)
 {
@@ -607,7 +613,7 @@ TEST_F(vf_token, fault_queue)
 	struct edu dev = { .irqfd = -1 };
 	int i;
 
-	/* A PCI Express device has some capabilities */
+	/* Capabilities are found at all, and PRI is not among them */
 	ASSERT_TRUE(pci_has_ext_cap(self->pf, PCI_EXT_CAP_ID_SRIOV));
 	ASSERT_FALSE(pci_has_ext_cap(self->pf, PCI_EXT_CAP_ID_PRI));
 	dev.fd = cdev_open(self->vf);
@@ -661,7 +667,7 @@ FIXTURE_TEARDOWN(bound)
 	expect_clean_klog(_metadata);
 }
 
-/* A device without IOVAs has no right address for its interrupts */
+/* A device without IOVAs cannot have an address for its interrupts */
 TEST_F(bound, msi_needs_a_hwpt)
 {
 	EXPECT_GT(0, edu_msi_enable(&self->dev));
@@ -716,7 +722,7 @@ static int clear_line(struct __test_metadata *_metadata, const char *bdf)
 	return pin;
 }
 
-/* An INTx that firmware does not route to an interrupt does not exist for a VMM */
+/* An INTx that firmware does not route to an IRQ must not exist for a VMM */
 TEST_F(bound, intx_without_irq)
 {
 	char bdfs[MAX_DEVICES][BDF_LEN], why[128];
@@ -739,8 +745,69 @@ TEST_F(bound, intx_without_irq)
 	EXPECT_EQ(1, intx_count(&self->dev));
 }
 
+static int ioeventfd(struct edu *dev, int fd, __u32 width, __u64 offset,
+		     __u64 data)
+{
+	struct vfio_region_info region = {
+		.argsz = sizeof(region),
+		.index = VFIO_PCI_BAR0_REGION_INDEX,
+	};
+	struct vfio_device_ioeventfd cmd = {
+		.argsz = sizeof(cmd),
+		.flags = width,
+		.data = data,
+		.fd = fd,
+	};
+	int rc = iommufd_ioctl(dev->fd, VFIO_DEVICE_GET_REGION_INFO, &region);
+
+	cmd.offset = region.offset + offset;
+	return rc ?: iommufd_ioctl(dev->fd, VFIO_DEVICE_IOEVENTFD, &cmd);
+}
+
+/* An offset of a file is signed, and so may be the index of the BAR in it */
+TEST_F(bound, ioeventfd_negative)
+{
+	int fd = eventfd(0, EFD_CLOEXEC);
+	__s64 bar;
+
+	ASSERT_LE(0, fd);
+	for (bar = -1; bar >= -64; bar--)
+		EXPECT_EQ(-EINVAL, ioeventfd(&self->dev, fd,
+					     VFIO_DEVICE_IOEVENTFD_32,
+					     (__u64)bar << 40, 0));
+	close(fd);
+}
+
 /*
- * Only its driver can identify a domain: it is neither mock's nor the SMMUv3's
+ * The kernel writes to the device when the eventfd is signaled, in one access. For an
+ * Arm CPU an unaligned access is a fault of the kernel.
+ */
+TEST_F(bound, ioeventfd_unaligned)
+{
+	struct edu *dev = &self->dev;
+	int fd = eventfd(0, EFD_CLOEXEC);
+	__u32 width;
+
+	ASSERT_LE(0, fd);
+	for (width = 2; width <= VFIO_DEVICE_IOEVENTFD_64; width *= 2) {
+		EXPECT_EQ(-EINVAL, ioeventfd(dev, fd, width, EDU_BUF + 1, 0));
+		EXPECT_EQ(-EINVAL, ioeventfd(dev, fd, width,
+					     EDU_BUF + width / 2, 0));
+	}
+	/* A register that can be written and read */
+	edu_set_reg(dev, EDU_REG_DMA_SRC, 0);
+	ASSERT_EQ(0, ioeventfd(dev, fd, VFIO_DEVICE_IOEVENTFD_32, EDU_REG_DMA_SRC,
+			       EDU_BUF));
+	ASSERT_EQ(0, eventfd_write(fd, 1));
+	EXPECT_EQ(EDU_BUF, edu_reg(dev, EDU_REG_DMA_SRC));
+	EXPECT_EQ(0, ioeventfd(dev, -1, VFIO_DEVICE_IOEVENTFD_32, EDU_REG_DMA_SRC,
+			       EDU_BUF));
+	close(fd);
+}
+
+/*
+ * A domain belongs to its driver: neither the mock driver nor the SMMUv3's may
+ * use a domain of the other
  */
 TEST_F(bound, domain_of_another_driver)
 {
@@ -769,9 +836,7 @@ TEST_F(bound, domain_of_another_driver)
 	/* The IOAS has further domains */
 	ASSERT_EQ(0, edu_attach(&self->dev, self->g.ioas_id));
 	EXPECT_EQ(page, edu_write_lands(&self->dev, &self->g, page));
-	/*
-	 * The device needs the domain of the mock device no more than its own
-	 */
+	/* The device depends neither on the mock device nor on its domain */
 	EXPECT_EQ(0, destroy(self->fd, mock.mock_domain.out_stdev_id));
 	EXPECT_EQ(page, edu_write_lands(&self->dev, &self->g, page));
 
@@ -785,7 +850,7 @@ TEST_F(bound, domain_of_another_driver)
 	EXPECT_EQ(page, edu_write_lands(&self->dev, &self->g, page));
 }
 
-/* Nor is a nesting parent of either of them a parent for the other's vIOMMU */
+/* Nor may a nesting parent of one driver be used for a vIOMMU of the other */
 TEST_F(bound, viommu_of_another_driver)
 {
 	struct iommu_test_cmd mock = {
@@ -815,7 +880,7 @@ TEST_F(bound, viommu_of_another_driver)
 		  iommufd_viommu_alloc(self->fd, mock.mock_domain.out_idev_id,
 				       parent, IOMMU_VIOMMU_TYPE_SELFTEST, NULL,
 				       0, &viommu));
-	/* Each of them works with its own, which a refused call has not kept */
+	/* Each works with its own parent. A refused call holds no parent. */
 	ASSERT_EQ(0, iommufd_viommu_alloc(self->fd, self->dev.dev_id, parent,
 					  IOMMU_VIOMMU_TYPE_ARM_SMMUV3, NULL, 0,
 					  &viommu));
@@ -855,8 +920,8 @@ static int detach_pasid(struct edu *dev, __u32 argsz, __u32 flags, __u32 pasid)
 }
 
 /*
- * An edu has no PASIDs, so all of these fail, or do nothing. In no case do they
- * change the attachment of the device itself.
+ * An edu has no PASIDs, so all of these calls fail, or do nothing. None of them
+ * may change the attachment of the device itself.
  */
 TEST_F(bound, pasid)
 {
@@ -894,17 +959,17 @@ TEST_F(bound, pasid)
 					VFIO_DEVICE_ATTACH_PASID, 1, 0));
 
 	/* The PASID cannot be read */
-	mem = mmap(NULL, 2 * GUEST_PAGE, PROT_READ | PROT_WRITE,
+	mem = mmap(NULL, 2 * HOST_PAGE, PROT_READ | PROT_WRITE,
 		   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	ASSERT_NE(MAP_FAILED, mem);
-	ASSERT_EQ(0, mprotect(mem + GUEST_PAGE, GUEST_PAGE, PROT_NONE));
-	cmd = (void *)(mem + GUEST_PAGE - (size - 4));
+	ASSERT_EQ(0, mprotect(mem + HOST_PAGE, HOST_PAGE, PROT_NONE));
+	cmd = (void *)(mem + HOST_PAGE - (size - 4));
 	cmd->argsz = size;
 	cmd->flags = VFIO_DEVICE_ATTACH_PASID;
 	cmd->pt_id = other_id;
 	EXPECT_EQ(-EFAULT, iommufd_ioctl(self->dev.fd,
 					 VFIO_DEVICE_ATTACH_IOMMUFD_PT, cmd));
-	munmap(mem, 2 * GUEST_PAGE);
+	munmap(mem, 2 * HOST_PAGE);
 
 	EXPECT_EQ(-EINVAL, detach_pasid(&self->dev, detach_size - 4,
 					VFIO_DEVICE_DETACH_PASID, 1));
@@ -915,7 +980,7 @@ TEST_F(bound, pasid)
 				  VFIO_DEVICE_DETACH_PASID, 0));
 	EXPECT_EQ(page, edu_write_lands(&self->dev, &self->g, page));
 
-	/* Programs that know nothing of PASIDs have shorter structs */
+	/* Programs that do not know PASIDs have shorter structs */
 	EXPECT_EQ(0, attach_pasid(&self->dev, size - 4, 0, 1, other_id));
 	EXPECT_EQ(0, detach_pasid(&self->dev, detach_size - 4, 0, 1));
 

@@ -94,8 +94,8 @@ static int get_info(int fd)
 }
 
 /*
- * Another open file of the device. It cannot be bound too, but the kernel takes
- * the lock to find this out.
+ * Another open file of the device. Binding it must fail, too, but the kernel
+ * takes the lock to find this out.
  */
 struct other_bind {
 	struct vfio_device_bind_iommufd cmd;
@@ -134,7 +134,7 @@ TEST_F_TIMEOUT(answer, of_bind, 100)
 	call_start(&user, self->fd, VFIO_DEVICE_BIND_IOMMUFD, cmd);
 	slow_page_wait(&self->slow);
 	EXPECT_TRUE(other_bind_returns(&other, self->path, self->iommufd));
-	/* The file itself is bound, but not usable before the answer */
+	/* The file itself is bound, but cannot be used before the answer */
 	same.cmd = bind_cmd(self->iommufd);
 	call_start(&same.call, self->fd, VFIO_DEVICE_BIND_IOMMUFD, &same.cmd);
 	same.call.joined = call_join_within(&same.call, SOON);
@@ -164,12 +164,12 @@ TEST_F_TIMEOUT(answer, of_attach, 100)
 	slow_page_provide(&self->slow);
 	EXPECT_EQ(0, call_join(&user));
 	EXPECT_EQ(-EINVAL, other_bind_end(&other));
-	/* The answer is the HWPT of the device */
+	/* The answer contains the HWPT of the device */
 	EXPECT_NE(self->ioas, cmd->pt_id);
 	EXPECT_EQ(-EBUSY, destroy(self->iommufd, cmd->pt_id));
 }
 
-/* Nothing stays of a call whose answer cannot be written */
+/* A call whose answer cannot be written must leave nothing behind */
 TEST_F(answer, cannot_be_written)
 {
 	void *page = mmap(NULL, PAGE_SIZE, PROT_READ | PROT_WRITE,

@@ -6,7 +6,7 @@
 
 #include "fake.h"
 
-/* This is for rcutorture, and has a declaration only where it is defined */
+/* Not declared without rcutorture, so this needs a declaration of its own */
 unsigned long rcu_exp_batches_completed(void);
 
 /*
@@ -34,7 +34,7 @@ static void arm_smmu_s2_test_atc(struct kunit *test)
 	s1 = fake_nested_alloc(vsmmu, user, STE_S1, STE_1_EATS(1));
 	KUNIT_ASSERT_FALSE(test, IS_ERR(s1));
 	KUNIT_ASSERT_EQ(test, 0, fake_vdev_add(vsmmu, nested, 0));
-	/* The SMMU that made the domain may lack ATS, or be unused */
+	/* The SMMU of the domain may lack ATS, or have no master */
 	fake_dev_add_ats(nested, NULL);
 	KUNIT_EXPECT_EQ(test, 0, fake_attach_nested(nested, s1));
 	KUNIT_EXPECT_EQ(test, 0, fake_attach_bare(no_ats, s2));
@@ -73,8 +73,8 @@ static void arm_smmu_s2_test_atc(struct kunit *test)
 
 /*
  * The masters of several SMMUs alternate in the list. Each SMMU must get only
- * one CMD_SYNC, and no wait may happen under the lock of the list, as others
- * spin for it.
+ * one CMD_SYNC. Nothing may wait for an SMMU under the lock of the list,
+ * because other CPUs spin for this lock.
  */
 static int atc_inv_thread(struct fake_thread *thread)
 {
@@ -83,7 +83,7 @@ static int atc_inv_thread(struct fake_thread *thread)
 	return arm_smmu_atc_inv_domain(&s2->domain, 0x8000, SZ_16K);
 }
 
-/* The SMMU that has a CMD_SYNC after three ATC_INVs, or 3 */
+/* Return the SMMU with three ATC_INVs and a CMD_SYNC, or 3 if there is none */
 static unsigned int find_sync(struct fake_smmu *const fakes[3])
 {
 	unsigned int i;
@@ -124,7 +124,7 @@ static void arm_smmu_s2_test_atc_smmus(struct kunit *test)
 
 	fake_thread_go(&thread);
 	for (i = 0; i < 3; i++) {
-		/* Find the SMMU with the CMD_SYNC waited for, in any order */
+		/* Find the SMMU that the thread waits for, in any order */
 		KUNIT_EXPECT_TRUE(test, fake_wait((j = find_sync(fakes)) < 3));
 		locked |= spin_is_locked(&s2->domain.devices_lock);
 		j %= 3;
@@ -150,10 +150,9 @@ static void arm_smmu_s2_test_atc_smmus(struct kunit *test)
 }
 
 /*
- * When an attach has disabled ATS, no ATC_INV may be in flight any more,
- * neither of an unmap nor of a guest. Another SMMU than that of the device
- * holds both up here, because the device's own SMMU would hold up the attach as
- * well.
+ * When an attach has disabled ATS, no ATC_INV of an unmap or of a guest may be
+ * in flight any more. Here both are held up by an SMMU that is not the device's
+ * own: the latter would hold up the attach as well.
  */
 static int atc_inv_guest_thread(struct fake_thread *thread)
 {
@@ -176,8 +175,8 @@ static bool ats_is_off(struct fake_dev *fdev, struct fake_smmu *fake)
 }
 
 /*
- * Return false if the CPUs were so busy that the driver may have given up on the
- * SMMU that is held up, which says nothing about the driver.
+ * Return false if the driver may have given up on the held SMMU, because the
+ * CPUs were busy. The result then says nothing about the driver.
  */
 static bool check_ats_drain(struct kunit *test, bool guest)
 {
@@ -280,7 +279,7 @@ static void arm_vsmmu_test_ats_toggle(struct kunit *test)
 		KUNIT_EXPECT_EQ(test, 0, fake_attach_nested(vm->fdev, s1));
 		fake_smmu_drain(vm->fake);
 	}
-	/* 4 for each turn would be 400. Other users may have added some. */
+	/* With 4 for each turn this would be 400. Other users may add to it. */
 	KUNIT_EXPECT_LT(test, rcu_exp_batches_completed() - seq, 100);
 
 	KUNIT_EXPECT_EQ(test, 0, fake_attach_bare(vm->fdev, NULL));
@@ -307,7 +306,7 @@ static void arm_smmu_s2_test_atc_enabling(struct kunit *test)
 	fake_dev_add_ats(fdev, NULL);
 
 	for (nested = 0; nested < 2; nested++) {
-		/* Come from another domain: its count must be right as well */
+		/* Start from another domain: its count must be right, too */
 		KUNIT_EXPECT_EQ(test, 0, fake_attach_bare(fdev, NULL));
 		fake_smmu_drain(vm->fake);
 		fdev->unmap = vm->s2;
@@ -393,7 +392,7 @@ static void arm_vsmmu_test_ats(struct kunit *test)
 			break;
 		}
 
-		/* A guest in bypass has no choice */
+		/* In bypass the guest cannot choose, so ATS is on */
 		atc = state == BARE || state == BYPASS || state == S1_EATS;
 		KUNIT_EXPECT_EQ_MSG(test, fdev->ats_ctrl >> 15, atc, "step %u",
 				    i);
@@ -406,8 +405,8 @@ static void arm_vsmmu_test_ats(struct kunit *test)
 				    STE_1_EATS(3), STE_1_EATS(atc), "step %u",
 				    i);
 		/*
-		 * Off: the ATC must be empty before the STE changes, as the
-		 * change may abort translated requests
+		 * If ATS was turned off, the ATC must be empty before the STE
+		 * changes, because the new STE may abort translated requests.
 		 */
 		if (was_on && !atc) {
 			while (fake->read != fdev->ats_prod &&
@@ -420,7 +419,7 @@ static void arm_vsmmu_test_ats(struct kunit *test)
 					    "step %u", i);
 		}
 		was_on = atc;
-		/* On: the ATC must not hold any of the old translation */
+		/* If ATS is on, the ATC must have been emptied afterwards */
 		atc = false;
 		while (fake_smmu_next(fake, cmd))
 			if (cmd[0] == (OP_ATC_INV | CMD_SID(FAKE_VM_SID)) &&
@@ -429,7 +428,7 @@ static void arm_vsmmu_test_ats(struct kunit *test)
 		if (fdev->ats_ctrl)
 			KUNIT_EXPECT_TRUE_MSG(test, atc, "step %u", i);
 
-		/* The guest's own ATC_INV, as long as the device can answer */
+		/* The guest's own ATC_INV is issued only with its EATS */
 		KUNIT_EXPECT_EQ(test, 0,
 				fake_inval_one(test, vm, OP_ATC_INV |
 					       CMD_SID(FAKE_VM_VSID), 0));
@@ -437,7 +436,7 @@ static void arm_vsmmu_test_ats(struct kunit *test)
 		KUNIT_EXPECT_EQ_MSG(test, atc, state == S1_EATS, "step %u", i);
 		fake_smmu_drain(fake);
 
-		/* An unmap by the host: the guest's ATC content is unknown */
+		/* For an unmap by the host, the guest's IOVAs are unknown */
 		KUNIT_EXPECT_EQ(test, 0,
 				arm_smmu_atc_inv_domain(&vm->s2->domain, 0x8000,
 							SZ_16K));
@@ -621,7 +620,7 @@ static void arm_smmu_test_ats_required(struct kunit *test)
 	vf->master.ats_prepared = true;
 	KUNIT_EXPECT_EQ(test, type(&vf->pci.dev), IOMMU_DOMAIN_DMA);
 
-	/* Translation does not help */
+	/* Translation does not help without ATS in root complex and SMMU */
 	pf->fwspec.flags &= ~IOMMU_FWSPEC_PCI_RC_ATS;
 	KUNIT_EXPECT_EQ(test, type(&pf->pci.dev), 0);
 	fake->smmu.features &= ~ARM_SMMU_FEAT_ATS;

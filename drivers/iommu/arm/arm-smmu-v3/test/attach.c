@@ -25,7 +25,7 @@ static void arm_vsmmu_test_attach(struct kunit *test)
 	KUNIT_ASSERT_FALSE(test, IS_ERR(bypass));
 	KUNIT_ASSERT_FALSE(test, IS_ERR(s1));
 
-	/* Without a vDEVICE: domains that need no StreamID of the guest */
+	/* Without a vDEVICE, only domains that need no vSID can be attached */
 	KUNIT_EXPECT_EQ(test, 0, fake_attach_nested(fdev, abort));
 	KUNIT_EXPECT_NULL(test, fdev->master.s2_tag);
 	KUNIT_EXPECT_EQ(test, le64_to_cpu(ste[0]), STE_ABORT);
@@ -57,7 +57,7 @@ static void arm_vsmmu_test_attach(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, le64_to_cpu(ste[1]), 0);
 	KUNIT_EXPECT_EQ(test, le64_to_cpu(ste[2]), FAKE_STE_2 | 1);
 	fake_expect_stes(fake, 9, 1);
-	/* No guest is left */
+	/* No guest is left, so stage 1 is invalidated */
 	expect_cmd(fake, OP_TLBI_NH_ALL | CMD_VMID(1), 0);
 	expect_sync(fake);
 	expect_none(fake);
@@ -74,7 +74,7 @@ static void arm_vsmmu_test_attach(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, fake_count_devices(s2), 1);
 	fake_expect_clean(test, fake, s2);
 
-	/* When the vDEVICE goes, S1 stays, but cannot be attached again */
+	/* S1 stays attached without its vDEVICE, but cannot return */
 	KUNIT_EXPECT_EQ(test, 0, fake_attach_nested(fdev, s1));
 	fake_vdev_del(vsmmu, fdev);
 	KUNIT_EXPECT_EQ(test, 0, fake_attach_nested(fdev, bypass));
@@ -187,7 +187,7 @@ static void arm_vsmmu_test_attach_revert(struct kunit *test)
 
 	KUNIT_EXPECT_EQ(test, -EINVAL,
 			iommu_replace_group_handle(group, s1, &handle));
-	/* There and back: the VMID is still in use, but stage 1 is not */
+	/* Attach and revert: the VMID stays in use, but stage 1 does not */
 	fake_expect_stes(fake, 1, 5);
 	expect_cmd(fake, OP_TLBI_NH_ALL | CMD_VMID(1), 0);
 	expect_sync(fake);
@@ -465,7 +465,7 @@ static void arm_vsmmu_test_attach_refused(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0, fake_attach_nested(fdev, bypass));
 	KUNIT_EXPECT_EQ(test, 0, fake_attach_bare(fdev, s2));
 	KUNIT_EXPECT_EQ(test, 0, fake_attach_bare(fdev, NULL));
-	/* Coherency was promised, and the device has neither */
+	/* Coherency is enforced, but the device has neither S2FWB nor CANWBS */
 	s2->pgtable.cfg.quirks = 0;
 	KUNIT_EXPECT_EQ(test, -EINVAL, fake_attach_nested(fdev, bypass));
 	KUNIT_EXPECT_EQ(test, -EINVAL, fake_attach_bare(fdev, s2));
@@ -491,7 +491,7 @@ static void arm_vsmmu_test_attach_refused(struct kunit *test)
 	s1->ops->free(s1);
 }
 
-/* The promise that DMA is coherent, whatever attributes the device asks for */
+/* enforce_cache_coherency() promises coherent DMA, whatever the device does */
 static void arm_smmu_test_enforce_coherency(struct kunit *test)
 {
 	struct fake_smmu *fake = fake_smmu_alloc(test, FAKE_QUEUE_SHIFT);
@@ -505,7 +505,7 @@ static void arm_smmu_test_enforce_coherency(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, arm_smmu_ops.capable(dev_1->dev, cap));
 	KUNIT_EXPECT_FALSE(test, arm_smmu_ops.capable(dev_2->dev, cap));
 
-	/* It must not be made while it does not hold for a device */
+	/* The promise must not be made before all devices can keep it */
 	KUNIT_EXPECT_EQ(test, 0, fake_attach_bare(dev_1, s2));
 	KUNIT_EXPECT_EQ(test, 0, fake_attach_bare(dev_2, s2));
 	KUNIT_EXPECT_FALSE(test, domain->ops->enforce_cache_coherency(domain));
@@ -513,7 +513,7 @@ static void arm_smmu_test_enforce_coherency(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0, fake_attach_bare(dev_2, s2));
 	KUNIT_EXPECT_EQ(test, 0, fake_attach_bare(dev_2, NULL));
 
-	/* Once made, it must be kept even when no such device is attached */
+	/* Once made, the promise must be kept for devices that come later */
 	KUNIT_EXPECT_TRUE(test, domain->ops->enforce_cache_coherency(domain));
 	KUNIT_EXPECT_EQ(test, -EINVAL, fake_attach_bare(dev_2, s2));
 	KUNIT_EXPECT_EQ(test, 0, fake_attach_bare(dev_1, NULL));

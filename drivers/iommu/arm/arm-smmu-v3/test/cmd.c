@@ -138,7 +138,7 @@ static void check_guest_cmd_issued(struct kunit *test, struct fake_vm *vm,
 			   word_0, word_1, got[0], got[1]);
 }
 
-/* Check a command behind @first, which is valid, or 0 for none */
+/* Check a command that follows the valid command @first, or is alone if 0 */
 static void __check_guest_cmd(struct kunit *test, struct fake_vm *vm,
 			      unsigned int feats, u64 first, u64 word_0,
 			      u64 word_1)
@@ -177,8 +177,8 @@ static void __check_guest_cmd(struct kunit *test, struct fake_vm *vm,
 }
 
 /*
- * Check a command alone, and behind the commands that are issued in a run with
- * others: it may belong to the run only if it is of the same kind
+ * Check a command alone, and after commands that are issued as one run with
+ * those that follow: it may join the run only if it is of the same kind.
  */
 static void check_guest_cmd(struct kunit *test, struct fake_vm *vm,
 			    unsigned int feats, u64 word_0, u64 word_1)
@@ -190,11 +190,11 @@ static void check_guest_cmd(struct kunit *test, struct fake_vm *vm,
 	unsigned int i;
 
 	__check_guest_cmd(test, vm, feats, 0, word_0, word_1);
-	/* 0 is no opcode, but looks like vSID 0 */
+	/* 0 is not an opcode, but as a stream command it would have vSID 0 */
 	if (guest_cmds[op].is_stream || !word_0)
 		__check_guest_cmd(test, vm, feats, OP_CFGI_CD_ALL | vsid,
 				  word_0, word_1);
-	/* To save time, other opcodes only without any other bit */
+	/* To save time, check unknown opcodes only without any other bit */
 	if (!guest_cmd_exists(op) && (word_0 != op || word_1))
 		return;
 	for (i = 0; i < ARRAY_SIZE(tlbis); i++)

@@ -181,7 +181,7 @@ static void query(struct kunit *test, struct iommu_domain *domain, size_t size)
 	domain->ops->iotlb_sync(domain, &gather);
 }
 
-/* TLBIs of four pages. As the level is not known, these must be for any level */
+/* TLBIs of four pages. Their level is not known, so these are for any level */
 static void expect_tlbi(struct fake_smmu *fake, u64 word_0, size_t granule)
 {
 	unsigned int i, tg = ilog2(granule);

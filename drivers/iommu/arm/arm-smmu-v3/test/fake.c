@@ -222,7 +222,7 @@ static int fake_pci_read(struct pci_bus *bus, unsigned int devfn, int where,
 		*val = fdev->ats_ctrl;
 	if (!fdev->cxl)
 		return 0;
-	/* The DVSEC is at the same offset, but its registers are not */
+	/* The DVSEC replaces the ATS capability, with other registers */
 	switch (where - FAKE_ATS_CAP) {
 	case 0:
 		*val = PCI_EXT_CAP_ID_DVSEC | 1 << 16;

@@ -91,7 +91,7 @@ static void arm_vsmmu_test_issue_most(struct kunit *test)
 		fake_write(test, vm->user, i, OP_TLBI_NH_VA, (u64)i << 12);
 	KUNIT_EXPECT_EQ(test, 0, fake_inval(vm->vsmmu, vm->user, 16, &num));
 	KUNIT_EXPECT_EQ(test, num, most);
-	/* A CMD_SYNC comes now and then, see arm_vsmmu_test_max_pending() */
+	/* A CMD_SYNC comes every so often, see arm_vsmmu_test_max_pending() */
 	for (i = 0; i < most && fake_smmu_next(vm->fake, cmd);) {
 		if ((cmd[0] & 0xff) == OP_SYNC)
 			continue;
@@ -368,7 +368,7 @@ static void arm_vsmmu_test_atc_no_answer(struct kunit *test)
 	fake_vm_free(vm);
 }
 
-/* The SMMU hangs: no command is known to be complete, at any CMD_SYNC */
+/* If the SMMU hangs, no command may be reported as done at any CMD_SYNC */
 static void arm_vsmmu_test_timeout(struct kunit *test)
 {
 	struct fake_vm *vm = fake_vm_alloc(test, ARM_SMMU_FEAT_ATS, 12,
@@ -401,7 +401,7 @@ static void arm_vsmmu_test_timeout(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, num, 0);
 	fake_smmu_drain(vm->fake);
 
-	/* It works again as soon as the SMMU does */
+	/* Commands work again as soon as the SMMU does */
 	num = 1;
 	KUNIT_EXPECT_EQ(test, 0, fake_inval(vm->vsmmu, vm->user, 16, &num));
 	KUNIT_EXPECT_EQ(test, num, 1);
@@ -410,9 +410,9 @@ static void arm_vsmmu_test_timeout(struct kunit *test)
 }
 
 /*
- * Let a VM send @num commands, which become two each for a device with two
- * StreamIDs. Expect at most @max of them without a CMD_SYNC after them, but at
- * least half of @max.
+ * Let a VM send @num commands. For a device with two StreamIDs each of them
+ * becomes two. At most @max commands may be issued before a CMD_SYNC. With one
+ * StreamID the longest run must have at least half of @max.
  */
 static void expect_syncs(struct kunit *test, struct fake_vm *vm, u64 opcode,
 			 u32 num, unsigned int max)
@@ -455,7 +455,7 @@ static void expect_syncs(struct kunit *test, struct fake_vm *vm, u64 opcode,
 	fake_vdev_del(vm->vsmmu, other);
 }
 
-/* The wait of others is bounded, no matter how much a VM sends */
+/* No matter how much a VM sends, other users wait for a bounded time */
 static void arm_vsmmu_test_max_pending(struct kunit *test)
 {
 	struct fake_vm *vm = fake_vm_alloc(test, ARM_SMMU_FEAT_ATS, 12,

@@ -17,8 +17,8 @@ module_param(random_rounds, uint, 0444);
 MODULE_PARM_DESC(random_rounds, "Rounds of each test with random inputs");
 
 /*
- * Commands of a guest. Each field is taken out of the words, so the rest is the
- * bits that no field has.
+ * Commands of a guest. take() clears each field in the words, so that only the
+ * bits which belong to no field remain.
  */
 
 struct fields {
@@ -57,7 +57,7 @@ static void take_va(struct fields *f)
 	f->page = take(&f->word_1, 63, 12);
 }
 
-/* Is a range Reserved, or in fields that are RES0? 4.4.1.1 */
+/* Whether a range is Reserved, or uses fields that are RES0 (4.4.1.1) */
 static bool bad_range(const struct model *m, const struct fields *f)
 {
 	bool empty = !f->num && !f->scale && !f->ttl;
@@ -67,7 +67,7 @@ static bool bad_range(const struct model *m, const struct fields *f)
 	/* SCALE has 5 bits without IDR5.DS */
 	if (f->scale > 31 && !m->ds)
 		return true;
-	/* The other fields are RES0 without TG, and Reserved if all are 0 */
+	/* Without TG the other fields are RES0, with TG not all can be 0 */
 	if (!f->tg)
 		return !empty;
 	if (empty)
@@ -185,7 +185,7 @@ int model_cmd(const struct model *m, const u64 cmd[2],
 				(u64)f.ssv << 11 | (u64)f.ssid << 12,
 				f.size | f.page << 12, out);
 	case 0x30:
-		/* Only for the VM, not for all of them */
+		/* The command must not reach other VMs */
 		out[0][0] = 0x10 | tlbi;
 		out[0][1] = 0;
 		return 1;
@@ -274,7 +274,7 @@ const char *model_refuses(const struct model *m, const u64 cmd[2])
 		has_sid = true;
 		break;
 	case 0x46:
-		/* 4.7.3, of the driver */
+		/* 4.7.3. This is the driver's own CMD_SYNC. */
 		if ((cmd[0] & BITS_64(13, 12)) == BITS_64(13, 12))
 			return "CMD_SYNC with a Reserved signal";
 		res0 = BITS_64(11, 8) | BITS_64(21, 14) | BITS_64(31, 28);
@@ -333,8 +333,9 @@ bool model_ste_allowed(const u64 ste[2])
  * @m: The SMMU
  * @ste: The STE, of a Non-secure stream
  *
- * 5.2.2, for an SMMU with both stages, of which the tables at stage 2 are those
- * of the fake nesting parent: their own fields are compared and not judged.
+ * This follows 5.2.2, for an SMMU with both stages. Fields that describe the
+ * tables of stage 2 are not judged here: they are those of the fake nesting
+ * parent, and the test compares them.
  *
  * Return: true if it is invalid or ILLEGAL.
  */
@@ -436,7 +437,7 @@ static void random_vdev_add(struct fuzz *r, struct random_vm *rvm,
 	dev->present = true;
 }
 
-/* The vSIDs differ, but may be StreamIDs of the SMMU */
+/* Return a vSID that no other device has. It may equal a physical StreamID. */
 static u32 random_vsid(struct fuzz *r, const struct random_vm *rvm)
 {
 	static const u32 edges[] = { 0, 1, FAKE_VM_SID, 40, 0xfffff };
@@ -503,7 +504,7 @@ void random_vm_init(struct fuzz *r, struct random_vm *rvm, struct fake_vm *vm)
 		random_vdev_add(r, rvm, i);
 	}
 
-	/* The other VM has vSIDs that this VM has, too, and others */
+	/* The vSID of the other VM may equal a vSID of this VM */
 	rvm->other = fake_vsmmu_alloc(r->test, vm->fake, vm->s2);
 	rvm->other_dev = fake_dev_alloc(r->test, vm->fake, 40);
 	rvm->other_vsid = fuzz_chance(r, 1, 2) ? m->devs[0].vsid :
@@ -562,8 +563,8 @@ static u32 random_sid(struct fuzz *r, const struct random_vm *rvm, bool bad)
 }
 
 /*
- * A command that the guest may send, or with the chance of @bad in 256 another
- * that is close to it
+ * A command that the guest may send or, with a chance of @bad in 256, a similar
+ * command that is likely to be refused.
  */
 void random_cmd(struct fuzz *r, const struct random_vm *rvm,
 		unsigned int bad, u64 cmd[2])
@@ -576,16 +577,16 @@ void random_cmd(struct fuzz *r, const struct random_vm *rvm,
 				       0x46, 0x50, 0x60 };
 	const struct model *m = &rvm->model;
 	bool is_bad = fuzz_chance(r, bad, 256);
-	/* The kind of the deviation, none from 8 on */
+	/* The kind of the deviation. 8 means none. */
 	unsigned int kind = is_bad ? fuzz_below(r, 8) : 8;
-	/* Most of the RES0 bits are there */
+	/* Bit to flip. Prefer the ranges that hold most of the RES0 bits. */
 	unsigned int bit = fuzz_chance(r, 1, 4) ? fuzz_below(r, 64) :
 			   fuzz_chance(r, 2, 3) ? 8 + fuzz_below(r, 24) :
 						  64 + fuzz_below(r, 12);
 	u8 op = ops[fuzz_below(r, ARRAY_SIZE(ops))];
 	u64 any = fuzz_u64(r);
 
-	/* Fields and commands of features that the SMMU lacks are bad, too */
+	/* Commands and fields of features that the SMMU lacks are bad, too */
 	if (op == 0x40 && !m->ats && !is_bad)
 		op = 0x12;
 	cmd[0] = op;
@@ -614,11 +615,11 @@ void random_cmd(struct fuzz *r, const struct random_vm *rvm,
 			cmd[0] |= any & (m->ds ? BITS_64(25, 20) :
 						 BITS_64(24, 20));
 			cmd[0] |= any & BITS_64(16, 12);
-			/* Without DS there is no level 1 with a TG of 16K */
+			/* TG 4K or 64K: with TG 16K, TTL 1 would need DS */
 			cmd[1] |= (1 + 2 * fuzz_below(r, 2)) << 10;
 			cmd[1] |= (1 + fuzz_below(r, 3)) << 8;
 		} else if (m->ril && is_bad) {
-			/* Combinations of the edges, of which few are valid */
+			/* Edge values in all combinations. Few are valid. */
 			cmd[0] |= any & BITS_64(31, 30) ? 0 : BIT_ULL(12);
 			cmd[0] |= any & BITS_64(29, 28) ? 0 : BIT_ULL(25);
 			cmd[1] |= fuzz_below(r, 16) << 8;

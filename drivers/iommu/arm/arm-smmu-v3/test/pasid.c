@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * KUnit tests of nested translation: PASIDs of the host beside it. An operation
+ * KUnit tests of nested translation: PASIDs that the host attaches. Operations
  * on a PASID must not affect the domain of the RID, and vice versa. This also
  * tests the release of a device.
  */
@@ -78,7 +78,7 @@ static void arm_smmu_test_pasid_bypass(struct kunit *test)
 	KUNIT_EXPECT_PTR_EQ(test, master->domain, rid);
 	KUNIT_EXPECT_NULL(test, master->s2_tag);
 
-	/* These would free the host's CD table */
+	/* Each of these attaches would free the host's CD table */
 	KUNIT_EXPECT_EQ(test, -EBUSY, fake_attach_nested(fdev, bypass));
 	KUNIT_EXPECT_EQ(test, -EBUSY, fake_attach_bare(fdev, s2));
 	KUNIT_EXPECT_EQ(test, ste_word(fdev, 0) & 0xf, STE_S1);
@@ -187,7 +187,7 @@ static void arm_smmu_test_pasid_replace(struct kunit *test)
 	KUNIT_EXPECT_PTR_EQ(test, &handles[1],
 			    iommu_attach_handle_get(dev->iommu_group, 1, 0));
 
-	/* A stage 2 has no PASIDs, and an attached domain stays */
+	/* A stage 2 has no PASIDs. The old domain stays attached. */
 	KUNIT_EXPECT_EQ(test, -EINVAL,
 			iommu_replace_device_pasid(s2, dev, 1, &handles[0]));
 	KUNIT_EXPECT_EQ(test, count_masters(second), 1);
@@ -217,7 +217,7 @@ static void arm_smmu_test_pasid_replace(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, cd_table->used_ssids, 0);
 	KUNIT_EXPECT_EQ(test, ste_word(fdev, 0), STE_BYPASS);
 
-	/* The CD table may be smaller than the device allows, or not there */
+	/* The CD table may be smaller than the device allows, or missing */
 	fake_master(fdev)->ssid_bits = 1;
 	KUNIT_EXPECT_EQ(test, -EINVAL,
 			iommu_attach_device_pasid(first, dev, 2, &handles[0]));
@@ -258,7 +258,7 @@ static void arm_smmu_test_pasid_alloc(struct kunit *test)
 	iommu_detach_device_pasid(domain, dev, 1);
 	domain->ops->free(domain);
 
-	/* PASIDs of a nested HWPT are in the guest's CD table, stage 2 has none */
+	/* A nested HWPT has its PASIDs in guest CDs, and a stage 2 has none */
 	domain = arm_smmu_ops.domain_alloc_user(dev, IOMMU_HWPT_ALLOC_PASID |
 						IOMMU_HWPT_ALLOC_NEST_PARENT,
 						NULL, NULL);
@@ -275,9 +275,9 @@ static void arm_smmu_test_pasid_alloc(struct kunit *test)
 }
 
 /*
- * Tables of 1024 CDs are charged to the process that attaches the PASIDs. They are
- * freed when the device is the host's again, but not before the SMMU has forgotten
- * them.
+ * Tables of 1024 CDs are charged to the process that attaches the PASIDs. They
+ * are freed when the device is the host's again, but not before the SMMU has
+ * forgotten them.
  */
 static void arm_smmu_test_pasid_tables(struct kunit *test)
 {

@@ -10,14 +10,14 @@
 
 #define RANDOM_STEPS		120
 #define RANDOM_QUEUES		2
-/* Commands in a round of the race, and its end in any case */
+/* Number of commands in a race, and the time limit for it */
 #define RACE_CMDS		200
 #define RACE_SECS		20
 /* Values of the field ERR in CONS */
 #define RANDOM_ILL		1
 #define RANDOM_ABT		2
 
-/* A queue as the guest has to see it */
+/* The state of a queue that the guest must see */
 struct model_queue {
 	struct fake_cmdqv *fake;
 	unsigned int index;
@@ -26,7 +26,7 @@ struct model_queue {
 	u32 cons;
 	u32 error;
 	u32 gerror;
-	/* Registers of the kernel that the guest has overwritten */
+	/* The kernel's registers that the guest has overwritten */
 	bool lost_cons;
 	bool lost_status;
 	bool lost_gerror;
@@ -36,7 +36,7 @@ struct random_cmdqv {
 	struct random_vm rvm;
 	struct fake_cmdqv *fake;
 	struct model_queue queues[RANDOM_QUEUES];
-	/* Commands for the SMMU, and whether a CMD_SYNC of the guest precedes */
+	/* Commands that the SMMU must get, and whether a CMD_SYNC precedes */
 	u64 want[256 * MODEL_OUT_MAX][2];
 	bool synced[256 * MODEL_OUT_MAX];
 	unsigned int num;
@@ -124,7 +124,7 @@ static void random_guest(struct fuzz *r, struct random_cmdqv *rc,
 		q->lost_gerror = true;
 		break;
 	case 2:
-		/* This acknowledges an error, or withdraws this */
+		/* This acknowledges an error, or takes this back */
 		set(q, REG_GERRORN, fuzz_u64(r));
 		break;
 	}
@@ -328,7 +328,7 @@ static void arm_vcmdq_test_random(struct kunit *test)
 
 /*
  * The same while another thread changes memory and registers: each command that
- * reaches the SMMU must be good, at any order of reads and writes.
+ * reaches the SMMU must be good, in any order of reads and writes.
  */
 struct race {
 	struct random_cmdqv *rc;
@@ -350,7 +350,7 @@ static int race_thread(struct fake_thread *thread)
 		switch (fuzz_below(r, 16)) {
 		case 0:
 		case 1:
-			/* This turns a command into another, word by word */
+			/* This can turn a command into another, word by word */
 			WRITE_ONCE(slot(q, fuzz_u64(r))[fuzz_below(r, 2)],
 				   cpu_to_le64(fuzz_u64(r)));
 			break;
@@ -360,7 +360,7 @@ static int race_thread(struct fake_thread *thread)
 		case 3:
 		case 4:
 		case 5:
-			/* Go on after an error, and after the registers above */
+			/* Continue after an error or after random registers */
 			random_slot(r, race->rc, q, get(q, REG_CONS));
 			set(q, REG_PROD, get(q, REG_CONS));
 			set(q, REG_GERRORN, get(q, REG_GERROR));

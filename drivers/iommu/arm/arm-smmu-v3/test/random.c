@@ -8,7 +8,7 @@
  */
 #include "model.h"
 
-/* The driver reads no CD, so the only structs of a guest are STEs and commands */
+/* Only STEs and commands are random: the driver reads no CD */
 #define RANDOM_CALLS		64
 #define RANDOM_CMDS		200
 /* A batch with several StreamIDs for each command must not wrap the queue */
@@ -24,8 +24,8 @@ struct random_cmds {
 };
 
 /*
- * Compare the commands that reached the SMMU with @num of rc->want. The last
- * must be a CMD_SYNC, and so must be no other command behind it.
+ * Compare the commands that reached the SMMU, without CMD_SYNCs, with the @num
+ * commands of rc->want. A CMD_SYNC must follow the last of them.
  */
 static void check_queue(struct fuzz *r, struct random_vm *rvm,
 			struct random_cmds *rc, unsigned int num)
@@ -100,7 +100,7 @@ static void check_call(struct fuzz *r, struct random_vm *rvm,
 
 static void arm_vsmmu_test_random_cmds(struct kunit *test)
 {
-	/* In 256, so that there are batches of any length */
+	/* Chances in 256 for a bad command: batches get any length */
 	static const unsigned int bad[] = { 0, 2, 16, 128 };
 	struct random_cmds *rc = kunit_kzalloc(test, sizeof(*rc), GFP_KERNEL);
 	unsigned int round, call;
@@ -135,7 +135,7 @@ static void arm_vsmmu_test_random_cmds(struct kunit *test)
 		cond_resched();
 	}
 
-	/* The inputs must be worth something */
+	/* Too few of either kind would make the test worthless */
 	kunit_info(test, "calls: %u accepted, %u refused", rc->accepted,
 		   rc->refused);
 	KUNIT_EXPECT_GE(test, rc->accepted * 10, rc->accepted + rc->refused);
@@ -173,7 +173,7 @@ static void random_ste(struct fuzz *r, const struct random_host *host,
 	u64 any = fuzz_u64(r), cdmax = 0;
 
 	ste[0] = any & BITS_64(51, 6);
-	/* A few are bad for stage 1, which must not matter without it */
+	/* Few are invalid. The address must not matter without stage 1. */
 	if (!fuzz_chance(r, 1, 12))
 		ste[0] &= BIT_ULL(m->ipa_bits) - 1;
 	ste[0] |= !fuzz_chance(r, 1, 32);
@@ -200,7 +200,7 @@ static void random_ste(struct fuzz *r, const struct random_host *host,
 	}
 }
 
-/* The physical STE must have exactly this */
+/* Compute the physical STE that the driver must write */
 static void want_ste(const struct random_host *host, const u64 guest[2],
 		     bool abort, bool handled, bool ats, u64 want[8])
 {
@@ -327,7 +327,7 @@ static void check_guest_ste(struct fuzz *r, struct random_host *host)
 	host->accepted++;
 	host->nested += cfg == 5;
 
-	/* In the guest's SMMU the STE has stage 1 only, and stalls if it wants */
+	/* In the guest's SMMU the STE has stage 1 only, and may stall */
 	s1[0] = guest[0];
 	bad = model_ste_illegal(m, s1);
 	host->bad += bad;
@@ -350,7 +350,7 @@ static void check_guest_ste(struct fuzz *r, struct random_host *host)
 		return;
 	}
 
-	/* Come from another STE of the guest, from the host's or from nothing */
+	/* Start from another STE of the guest or of the host, or from none */
 	if (master->domain && master->domain->type == IOMMU_DOMAIN_NESTED)
 		old = master->domain;
 	if (fuzz_chance(r, 1, 4))

@@ -55,7 +55,7 @@ static void arm_smmu_s2_test_share(struct kunit *test)
 	expect_sync(fake);
 	fake_expect_clean(test, fake, s2);
 
-	/* Nested first: the bare user joins, and may be the last to leave */
+	/* Nested first: a bare user joins and leaves, then the nested one */
 	tag = fake_get_tag(dev_1, &nested.domain);
 	bare = fake_get_tag(dev_2, &s2->domain.domain);
 	KUNIT_EXPECT_PTR_EQ(test, tag, bare);
@@ -614,7 +614,7 @@ static int s2_reader_thread(struct fake_thread *thread)
 
 	rcu_read_lock();
 	list_for_each_entry_rcu(tag, &reader->s2->domain.s2_tags, node) {
-		/* The test goes on now */
+		/* This lets the test continue */
 		WRITE_ONCE(reader->tag, tag);
 		while (!READ_ONCE(reader->leave))
 			cpu_relax();
@@ -659,7 +659,7 @@ static void arm_smmu_s2_test_rcu(struct kunit *test)
 	for (i = 0; i < ARRAY_SIZE(more); i++) {
 		more[i] = fake_get_tag(other_dev, &s2s[i]->domain.domain);
 		KUNIT_EXPECT_PTR_NE(test, more[i], tag);
-		/* The reader must still find its way along the list */
+		/* Even if this fails, the reader must be able to finish */
 		if (more[i] == tag)
 			more[i]->node.next = &reader.s2->domain.s2_tags;
 	}

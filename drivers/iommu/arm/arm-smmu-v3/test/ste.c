@@ -139,7 +139,7 @@ static const struct bad_ste bad_stes[] = {
 	{ .word_0 = STE_S1 | BITS_64(43, 6) },
 	{ .word_0 = STE_S1 | BIT_ULL(44), .bad = true },
 	{ .word_0 = STE_S1 | BIT_ULL(51), .bad = true },
-	/* Without stage 1 none of these fields matter */
+	/* Without stage 1 none of these fields matters */
 	{ .ssid_bits = 8,
 	  .word_0 = STE_BYPASS | S1CDMAX(31) | S1FMT(1) | BIT_ULL(51) },
 	{ .ssid_bits = 8,

@@ -2,10 +2,10 @@
 /*
  * KUnit tests of the driver for the CMDQV of a Tegra241.
  *
- * The driver is compiled a second time here, without any change, but with memory
- * for its registers. A write to a register goes through fake_writel(): the tests
- * see the order of the writes, and a queue that is enabled shows it in its
- * status, as in the hardware. The resources that ACPI reports are replaced, too.
+ * The driver is compiled a second time here, unchanged, but its registers are
+ * ordinary memory. Register writes go through fake_writel(), so that the tests
+ * see their order, and the status of a queue shows whether it is enabled, as in
+ * the hardware. The resources that ACPI reports are replaced, too.
  *
  * The expected values are numbers, as in the other tests.
  */
@@ -23,7 +23,7 @@ static int fake_acpi_resources(struct acpi_device *adev, struct list_head *list,
 			       void *data);
 static bool fake_acpi_interrupt(struct acpi_resource *ares, int index,
 				struct resource *res);
-/* The other copy of the driver has the name */
+/* The first copy of the driver has the name tegra241_cmdqv_probe() */
 static __maybe_unused struct arm_smmu_device *
 fake_cmdqv_probe(struct arm_smmu_device *smmu);
 
@@ -65,7 +65,7 @@ struct fake_cmdqv {
 	unsigned int num_writes;
 };
 
-/* The registers have no pointer to the rest */
+/* fake_writel() gets only an address, and finds the registers by this */
 static struct fake_cmdqv *fake_regs_of;
 
 static __le32 *fake_reg(struct fake_cmdqv *fake, unsigned int offset)
@@ -81,7 +81,7 @@ static void fake_writel(u32 val, void __iomem *addr)
 
 	WRITE_ONCE(*fake_reg(fake, offset), cpu_to_le32(val));
 
-	/* CONFIG of the VINTF, and of its queues, each with a status behind it */
+	/* Only CONFIG of the VINTF and of its queues has a status behind it */
 	if (offset != FAKE_VINTF &&
 	    (offset < FAKE_LVCMDQ(0) || (offset & 0x7f) != 8))
 		return;
@@ -310,7 +310,7 @@ static int fake_acpi_resources(struct acpi_device *adev, struct list_head *list,
 	return 1;
 }
 
-/* Whatever is in the variable before, it gets the first interrupt */
+/* The first interrupt is found, whatever value the variable had before */
 static void tegra241_cmdqv_test_irq(struct kunit *test)
 {
 	static const int before[] = { 0, -1, 7 };

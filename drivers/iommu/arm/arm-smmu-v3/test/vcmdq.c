@@ -113,7 +113,7 @@ static void expect_cons(struct kunit *test, struct fake_cmdqv *fake, u32 want,
 			    line);
 }
 
-/* Check for the event that would interrupt the guest */
+/* CONS must show the error, and the guest must not have acknowledged it */
 static void expect_error(struct kunit *test, struct fake_cmdqv *fake, u32 cons,
 			 int line)
 {
@@ -144,7 +144,7 @@ static void arm_vcmdq_test_wrap(struct kunit *test)
 	expect_sync(smmu);
 	expect_none(smmu);
 
-	/* All lengths at all places; a full queue has 8 */
+	/* All lengths at all positions. A full queue has 8 commands. */
 	for (i = 0; i < 64; i++) {
 		num = i % 8 + 1;
 		for (j = 0; j < num - 1; j++)
@@ -169,7 +169,7 @@ static void arm_vcmdq_test_wrap(struct kunit *test)
 	fake_cmdqv_free(fake);
 }
 
-/* A round issues no more than a call of the VMM, and each has its CMD_SYNC */
+/* A round issues no more commands than a call of the VMM, then a CMD_SYNC */
 static void arm_vcmdq_test_blocks(struct kunit *test)
 {
 	struct fake_cmdqv *fake = fake_cmdqv_alloc(test, 8);
@@ -256,7 +256,7 @@ static void arm_vcmdq_test_illegal(struct kunit *test)
 		expect_sync(smmu);
 		expect_none(smmu);
 
-		/* More commands change nothing, nor does replacing it */
+		/* Until the guest acknowledges the error, no change matters */
 		add(fake, NH_VA_CMD, 0x3000);
 		put(fake, at, NH_VA_CMD, 0x4000);
 		ring(fake);
@@ -270,7 +270,7 @@ static void arm_vcmdq_test_illegal(struct kunit *test)
 		KUNIT_EXPECT_EQ(test, reg_read(fake, REG_GERROR), gerror);
 		expect_none(smmu);
 
-		/* Linux replaces it by a CMD_SYNC, whose MSI is IGNORED */
+		/* Linux replaces it by a CMD_SYNC. The MSI is IGNORED */
 		put(fake, at, OP_SYNC | BITS_64(27, 22) | BITS_64(63, 32),
 		    BITS_64(51, 2));
 		ack(fake);
@@ -339,7 +339,7 @@ static void arm_vcmdq_test_overwrite(struct kunit *test)
 		}
 	}
 
-	/* In an error GERRORN counts, and the last GERROR of the kernel */
+	/* The error lasts until GERRORN equals the GERROR of the kernel */
 	reg_write(fake, REG_GERRORN, 0);
 	add(fake, 0, 0);
 	ring(fake);
@@ -367,7 +367,7 @@ static void arm_vcmdq_test_enable(struct kunit *test)
 		run(fake);
 		KUNIT_EXPECT_EQ(test, reg_read(fake, REG_STATUS), 0);
 		fake->prod = cons;
-		/* Only RD is taken from what the guest has written to CONS */
+		/* The kernel takes only RD of the guest's value of CONS */
 		reg_write(fake, REG_PROD, cons);
 		reg_write(fake, REG_CONS, cons | 0x7ffffff0);
 		enable(test, fake);
@@ -480,7 +480,7 @@ static void arm_vcmdq_test_two(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, le64_to_cpu(got->evt[0]), 1);
 	KUNIT_EXPECT_EQ(test, le64_to_cpu(got->evt[1]), 0);
 
-	/* The event has both errors, and is sent only on a change */
+	/* The event reports both errors, and is sent only on a change */
 	veventq->num = 0;
 	veventq->first = 0;
 	run(fake);
@@ -530,7 +530,7 @@ static void arm_vcmdq_test_memory_error(struct kunit *test)
 	expect_sync(smmu);
 	expect_none(smmu);
 
-	/* It is an error in the middle of the page, too */
+	/* The error is found in the middle of the page, too */
 	reg_write(fake, REG_CONFIG, 0);
 	run(fake);
 	reg_write(fake, REG_CONS, num + 1);
@@ -577,7 +577,7 @@ static void arm_vcmdq_test_timeout(struct kunit *test)
 	expect_cons(test, fake, 3, __LINE__);
 	expect_none(smmu);
 
-	/* Nor does a queue that is enabled again remember the failure */
+	/* A queue that is enabled again must not remember the failure */
 	fake_smmu_hold(smmu);
 	add(fake, NH_VA_CMD, 0x3000);
 	ring(fake);
@@ -630,7 +630,7 @@ struct toctou {
 	bool stop;
 };
 
-/* Both words change all the time, in turns */
+/* Rewrite both words all the time, with a bad and a good command by turns */
 static int rewrite_thread(struct fake_thread *thread)
 {
 	struct toctou *toctou = thread->arg;
@@ -697,7 +697,7 @@ static bool work(struct kunit *test, struct fake_cmdqv *fake)
 
 	set_current_state(TASK_INTERRUPTIBLE);
 	ret = arm_vcmdqv_work(fake->vcmdqv);
-	/* After the zap, the worker must look at the registers once more */
+	/* After the zap, the worker must look at the registers again */
 	KUNIT_EXPECT_TRUE(test, ret || parked);
 	/* The worker may sleep in this state, and must not set another */
 	KUNIT_EXPECT_EQ(test, READ_ONCE(current->__state),
@@ -750,7 +750,7 @@ static void arm_vcmdq_test_sleep(struct kunit *test)
 	}
 	reg_write(fake, REG_CONS, 0);
 	KUNIT_EXPECT_FALSE(test, work(test, fake));
-	/* The doorbell. This test has no page tables, so it stays rung */
+	/* A rung doorbell wakes the worker, which cannot zap it here */
 	WRITE_ONCE(fake->vcmdqv->mapped, true);
 	KUNIT_EXPECT_TRUE(test, work(test, fake));
 	WRITE_ONCE(fake->vcmdqv->mapped, false);
@@ -762,6 +762,62 @@ static void arm_vcmdq_test_sleep(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, work(test, fake));
 	KUNIT_EXPECT_TRUE(test, falls_asleep(test, fake));
 	arm_vcmdqv_del_queue(&fake->hw_queue[1]);
+	fake_cmdqv_free(fake);
+}
+
+/* A command after the queues were idle for @ms. Less than 0: for no time at all */
+static s64 polls_after(struct kunit *test, struct fake_cmdqv *fake, s64 ms)
+{
+	struct arm_vcmdqv *vcmdqv = fake->vcmdqv;
+
+	KUNIT_EXPECT_TRUE(test, falls_asleep(test, fake));
+	vcmdqv->idle_since = ktime_sub_ms(ktime_get(), ms);
+	add(fake, NH_VA_CMD, 0x1000);
+	reg_write(fake, REG_PROD, fake->prod);
+	KUNIT_EXPECT_TRUE(test, work(test, fake));
+	expect_cmd(fake->vm->fake, NH_VA_WANT, 0x1000);
+	expect_sync(fake->vm->fake);
+	return ktime_to_ns(ktime_sub(vcmdqv->poll_until, vcmdqv->idle_since));
+}
+
+/* The time that the worker polls after a number of rare commands */
+static s64 polls_rare(struct kunit *test, struct fake_cmdqv *fake,
+		      unsigned int num)
+{
+	s64 ns = 0;
+
+	/* No parameter is as long as this */
+	while (num--)
+		ns = polls_after(test, fake, 20);
+	return ns;
+}
+
+/* The worker polls for less time if its guest sends commands rarely */
+static void arm_vcmdq_test_poll(struct kunit *test)
+{
+	struct fake_cmdqv *fake = fake_cmdqv_alloc(test, 3);
+	s64 most, least = 10 * NSEC_PER_USEC;
+
+	enable(test, fake);
+	most = polls_after(test, fake, -1000);
+	KUNIT_ASSERT_GT(test, most, least);
+	KUNIT_EXPECT_EQ(test, polls_rare(test, fake, 16), most);
+	KUNIT_EXPECT_EQ(test, polls_rare(test, fake, 1), max(most / 2, least));
+	KUNIT_EXPECT_EQ(test, polls_rare(test, fake, 12), least);
+
+	/* A command soon after another */
+	KUNIT_EXPECT_EQ(test, polls_after(test, fake, -1000), most);
+	KUNIT_EXPECT_EQ(test, polls_rare(test, fake, 16), most);
+	KUNIT_EXPECT_EQ(test, polls_rare(test, fake, 12), least);
+
+	/* A guest that reads CONS late: a doorbell without a command */
+	KUNIT_EXPECT_TRUE(test, falls_asleep(test, fake));
+	fake->vcmdqv->idle_since = ktime_sub_ms(ktime_get(), 20);
+	WRITE_ONCE(fake->vcmdqv->mapped, true);
+	KUNIT_EXPECT_TRUE(test, work(test, fake));
+	WRITE_ONCE(fake->vcmdqv->mapped, false);
+	KUNIT_EXPECT_EQ(test, polls_rare(test, fake, 17), most);
+	KUNIT_EXPECT_EQ(test, polls_rare(test, fake, 12), least);
 	fake_cmdqv_free(fake);
 }
 
@@ -781,6 +837,26 @@ static void arm_vcmdq_test_killed(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, reg_read(fake, REG_STATUS), 1);
 	expect_cmd(smmu, NH_VA_WANT, 0x1000);
 	expect_sync(smmu);
+	fake_cmdqv_free(fake);
+}
+
+/* A guest that goes on after the shutdown of the SMMU does not wait for it */
+static void arm_vcmdq_test_shut_down(struct kunit *test)
+{
+	struct fake_cmdqv *fake = fake_cmdqv_alloc(test, 3);
+	struct fake_smmu *smmu = fake->vm->fake;
+
+	enable(test, fake);
+	add(fake, NH_VA_CMD, 0x1000);
+	ring(fake);
+	expect_cmd(smmu, NH_VA_WANT, 0x1000);
+	expect_sync(smmu);
+	WRITE_ONCE(fake->vm->vsmmu->smmu->shut_down, true);
+	add(fake, NH_VA_CMD, 0x1000);
+	add(fake, OP_SYNC, 0);
+	ring(fake);
+	expect_none(smmu);
+	expect_cons(test, fake, fake->prod, __LINE__);
 	fake_cmdqv_free(fake);
 }
 
@@ -832,7 +908,9 @@ static struct kunit_case vcmdq_test_cases[] = {
 	KUNIT_CASE(arm_vcmdq_test_completion),
 	KUNIT_CASE_SLOW(arm_vcmdq_test_rewrite),
 	KUNIT_CASE(arm_vcmdq_test_sleep),
+	KUNIT_CASE(arm_vcmdq_test_poll),
 	KUNIT_CASE(arm_vcmdq_test_killed),
+	KUNIT_CASE(arm_vcmdq_test_shut_down),
 	KUNIT_CASE(arm_vcmdq_test_vdevices),
 	{},
 };

@@ -30,7 +30,7 @@ static void tegra241_vintf_test_events(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0, tegra241_vintf_pool_errors(&hw->pool, map));
 	fake_expect_err_map(test, qa, 2, __LINE__);
 
-	/* VM b has errors again and again, of which VM a learns nothing */
+	/* VM a must not be notified of the repeated errors of VM b */
 	map |= fake_hw_raise(hw, 2, 0);
 	KUNIT_EXPECT_EQ(test, 0, tegra241_vintf_pool_errors(&hw->pool, map));
 	fake_expect_err_map(test, qb, 1, __LINE__);
@@ -42,7 +42,7 @@ static void tegra241_vintf_test_events(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0, tegra241_vintf_pool_errors(&hw->pool, map));
 	KUNIT_EXPECT_EQ(test, qb->num, 0);
 
-	/* Another error of a, and the same again when it is acknowledged */
+	/* A further error of VM a, and the same again once acknowledged */
 	map |= fake_hw_raise(hw, 1, 0);
 	KUNIT_EXPECT_EQ(test, 0, tegra241_vintf_pool_errors(&hw->pool, map));
 	fake_expect_err_map(test, qa, 3, __LINE__);
@@ -53,13 +53,13 @@ static void tegra241_vintf_test_events(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0, tegra241_vintf_pool_errors(&hw->pool, map));
 	fake_expect_err_map(test, qa, 3, __LINE__);
 
-	/* The kernel acknowledges nothing, and leaves the rest to the host */
+	/* The kernel acknowledges none, and leaves other VINTFs to the host */
 	hw_expect_none(hw);
 	KUNIT_EXPECT_EQ(test, 1 | 8,
 			tegra241_vintf_pool_errors(&hw->pool, 1 | 2 | 4 | 8));
 	hw_expect_none(hw);
 
-	/* A queue that takes the place of another has no old error */
+	/* A new queue must not inherit an error of the old queue */
 	fake_lvcmdq_del(a, 1);
 	hw->conf[HW_ERR_MAP(1) / 4] = 0;
 	KUNIT_EXPECT_EQ(test, 0, fake_lvcmdq_add(a, 1));
@@ -68,7 +68,7 @@ static void tegra241_vintf_test_events(struct kunit *test)
 	fake_hw_raise(hw, 1, 1);
 	KUNIT_EXPECT_EQ(test, 0, tegra241_vintf_pool_errors(&hw->pool, 6));
 	fake_expect_err_map(test, qa, 2, __LINE__);
-	/* Bits of queues that do not exist are not for anybody */
+	/* Error bits of queues that do not exist must be ignored */
 	hw->conf[HW_ERR_MAP(2) / 4] = ~0U;
 	hw->conf[HW_ERR_MAP(2) / 4 + 1] = ~0U;
 	fake_hw_raise(hw, 2, 0);
@@ -95,8 +95,8 @@ static u64 masked(struct fake_cmdqv_hw *hw)
 }
 
 /*
- * Queue 0 of a VINTF has an error. The guest may acknowledge it before the
- * kernel looks. Returns true if there was an interrupt.
+ * Queue 0 of a VINTF has an error. The guest acknowledges it before the kernel
+ * looks if @quick. Return true if there was an interrupt.
  */
 static bool interrupt(struct kunit *test, struct fake_cmdqv_hw *hw,
 		      unsigned int v, bool quick)
@@ -126,7 +126,7 @@ static void drop_events(struct iommufd_veventq *veventq)
 	veventq->first = 0;
 }
 
-/* A guest with errors in a loop is masked for a time, and others are not */
+/* A guest with errors in a loop is masked for a time, but others are not */
 static void tegra241_vintf_test_masked(struct kunit *test)
 {
 	struct fake_cmdqv_hw *hw = fake_vintf_hw(test);
@@ -149,21 +149,21 @@ static void tegra241_vintf_test_masked(struct kunit *test)
 		KUNIT_EXPECT_EQ(test, masked(hw), BIT(1));
 		drop_events(qa);
 
-		/* At an interrupt, the kernel looks at all VMs */
+		/* Each interrupt makes the kernel look at all VMs */
 		if (turn == 1) {
 			KUNIT_EXPECT_TRUE(test, interrupt(test, hw, 2, false));
 			fake_expect_err_map(test, qb, 1, __LINE__);
 			fake_hw_ack(hw, 2, 0);
 		}
 
-		/* GERROR is what it was when an error was last reported */
+		/* GERROR is that of the last report, though the error is new */
 		KUNIT_EXPECT_FALSE(test, interrupt(test, hw, 1, false));
 		KUNIT_EXPECT_EQ(test, qa->num, 0);
 		end_period(hw);
 		fake_expect_err_map(test, qa, 1, __LINE__);
 		KUNIT_EXPECT_EQ(test, masked(hw), 0);
 		KUNIT_EXPECT_EQ(test, qb->num, 0);
-		/* It is known now: errors of others do not report it again */
+		/* The error is known now: errors of others do not repeat it */
 		KUNIT_EXPECT_TRUE(test, interrupt(test, hw, 2, false));
 		fake_expect_err_map(test, qb, 1, __LINE__);
 		KUNIT_EXPECT_EQ(test, qa->num, 0);
@@ -173,7 +173,7 @@ static void tegra241_vintf_test_masked(struct kunit *test)
 		KUNIT_EXPECT_EQ(test, qa->num + qb->num, 0);
 	}
 
-	/* A period that ends in time masks nobody */
+	/* A period with fewer than 8 interrupts masks no VM */
 	for (i = 0; i < 100; i++) {
 		KUNIT_EXPECT_TRUE(test, interrupt(test, hw, 1, false));
 		fake_hw_ack(hw, 1, 0);
@@ -208,7 +208,7 @@ static void tegra241_vintf_test_quick(struct kunit *test)
 		num += interrupt(test, hw, 1, true);
 	KUNIT_EXPECT_EQ(test, num, 8);
 	KUNIT_EXPECT_EQ(test, masked(hw), BIT(1) | BIT(2));
-	/* The error of the other is reported later */
+	/* The error of the other VM is reported when the period ends */
 	KUNIT_EXPECT_FALSE(test, interrupt(test, hw, 2, false));
 	KUNIT_EXPECT_EQ(test, qb->num, 0);
 	end_period(hw);
@@ -216,7 +216,7 @@ static void tegra241_vintf_test_quick(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, masked(hw), 0);
 	fake_hw_ack(hw, 2, 0);
 
-	/* VM a has an error that cannot be reported, and hides nobody */
+	/* An error of VM a that cannot be reported must not hide VM b's */
 	KUNIT_EXPECT_TRUE(test, interrupt(test, hw, 1, false));
 	for (i = 0, num = 0; i < 1000; i++)
 		num += interrupt(test, hw, 2, true);
@@ -227,7 +227,7 @@ static void tegra241_vintf_test_quick(struct kunit *test)
 	fake_expect_err_map(test, qa, 1, __LINE__);
 	KUNIT_EXPECT_EQ(test, qb->num, 0);
 
-	/* An error that was acknowledged at once hides none that is known */
+	/* An error that the kernel has not seen must not hide the next */
 	end_period(hw);
 	KUNIT_EXPECT_TRUE(test, interrupt(test, hw, 2, false));
 	fake_expect_err_map(test, qb, 1, __LINE__);
@@ -250,7 +250,7 @@ static void tegra241_vintf_test_quick(struct kunit *test)
 	fake_expect_err_map(test, qb, 3, __LINE__);
 	KUNIT_EXPECT_EQ(test, qa->num, 0);
 
-	/* Since the last report, there was an error that nobody has seen */
+	/* An unseen error has restored the GERROR of the last report */
 	end_period(hw);
 	drop_events(qa);
 	drop_events(qb);
@@ -261,12 +261,12 @@ static void tegra241_vintf_test_quick(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, qb->num, 0);
 	end_period(hw);
 	fake_expect_err_map(test, qb, 3, __LINE__);
-	/* It could have been of the other VM */
+	/* The unseen error could also have been an error of the other VM */
 	fake_expect_err_map(test, qa, 1, __LINE__);
 	end_period(hw);
 	KUNIT_EXPECT_EQ(test, qa->num + qb->num, 0);
 
-	/* Errors of the host, and of nobody without VMs */
+	/* Errors of the host never mask, nor do interrupts without any VM */
 	for (i = 0; i < 100; i++)
 		KUNIT_EXPECT_EQ(test, 1,
 				tegra241_vintf_pool_errors(&hw->pool, 1));
@@ -288,7 +288,7 @@ static void tegra241_vintf_test_quick(struct kunit *test)
 	fake_hw_check(test, hw);
 }
 
-/* The next VM, and the next kernel, find interrupts as they should be */
+/* The next VM and the next kernel must find no interrupt masked */
 static void tegra241_vintf_test_unmasked(struct kunit *test)
 {
 	struct fake_cmdqv_hw *hw = fake_vintf_hw(test);

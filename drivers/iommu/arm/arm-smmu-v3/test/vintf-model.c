@@ -115,7 +115,7 @@ static void fake_hw_conf_write(struct fake_cmdqv_hw *hw, u32 offset, u32 val)
 		hw->conf[offset / 4] = val;
 		return;
 	}
-	/* VINTF0, its queues, and all that is common */
+	/* Registers of VINTF0, of its queues, and of all VINTFs together */
 	if (offset < HW_ALLOC(HW_LVCMDQS) ||
 	    (offset >= HW_ALLOC(HW_QUEUES) && offset < HW_VINTF_CONFIG(1))) {
 		hw->not_for_vms++;
@@ -201,7 +201,7 @@ static int fake_hw_alloc_mmap(struct iommufd_viommu *viommu, phys_addr_t base,
 	return iommufd_viommu_alloc_mmap(viommu, base, length, offset);
 }
 
-/* The test ends the periods */
+/* Only note that a period has begun: the test ends it */
 static void fake_hw_begin_period(struct tegra241_vintf_pool *pool)
 {
 	to_fake_hw(pool)->in_period = true;
@@ -332,7 +332,7 @@ struct fake_cmdqv_hw *fake_vintf_hw(struct kunit *test)
 	return hw;
 }
 
-/* IOMMU_VIOMMU_ALLOC in a context, which nothing looks into */
+/* IOMMU_VIOMMU_ALLOC. @ictx only identifies the context. */
 int fake_vintf_init(struct kunit *test, struct fake_cmdqv_hw *hw,
 		    struct fake_vintf *vintf, unsigned long ictx,
 		    const struct iommu_user_data *data)
@@ -459,7 +459,7 @@ struct iommufd_veventq *fake_vintf_veventq(struct kunit *test,
 	return veventq;
 }
 
-/* The values at reset, with ALLOC clear for VMs, and errors acknowledged */
+/* Reset values, but ALLOC names the VINTF, and errors are acknowledged */
 void fake_expect_reset(struct kunit *test, struct fake_cmdqv_hw *hw,
 		       unsigned int v)
 {

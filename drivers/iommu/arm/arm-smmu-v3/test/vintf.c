@@ -12,7 +12,7 @@
 #define VINTF_CONFIG(_vmid)	((u32)(_vmid) << 1)
 #define VSID			0x72
 
-/* The writes that stop a queue and clear it */
+/* The register writes that stop and clear a queue */
 static void expect_stop(struct fake_cmdqv_hw *hw, unsigned int v,
 			unsigned int l, int line)
 {
@@ -55,7 +55,7 @@ static void tegra241_vintf_test_info(struct kunit *test)
 
 	KUNIT_EXPECT_EQ(test, 0, hw_info(test, hw, info));
 	KUNIT_EXPECT_MEMEQ(test, info, want, 8);
-	/* The rules of a vSMMU apply, and the type is not the default */
+	/* Without the requirements of a vSMMU, the type is refused */
 	smmu->features &= ~ARM_SMMU_FEAT_NESTING;
 	KUNIT_EXPECT_EQ(test, -EOPNOTSUPP, hw_info(test, hw, info));
 	KUNIT_EXPECT_EQ(test, 0, arm_smmu_get_viommu_size(hw->fdev->dev, 2));
@@ -72,7 +72,7 @@ static void tegra241_vintf_test_info(struct kunit *test)
 	KUNIT_EXPECT_MEMEQ(test, info, want_max, 8);
 	KUNIT_EXPECT_EQ(test, hw->pool.num_lvcmdqs, 256);
 
-	/* Only VINTF0; less than a queue for each; no room for another VINTF */
+	/* Only VINTF0; fewer queues than VINTFs; no room for a second one */
 	fake_hw_reset(hw, 1 | 1 << 4 | 0 << 8 | 4 << 12, HW_SIZE);
 	KUNIT_EXPECT_EQ(test, -EOPNOTSUPP, hw_info(test, hw, info));
 	KUNIT_EXPECT_EQ(test, 0, arm_smmu_get_viommu_size(hw->fdev->dev, 2));
@@ -98,7 +98,7 @@ static void tegra241_vintf_test_alloc(struct kunit *test)
 	hw_expect(hw, HW_VINTF_CONFIG(1), VINTF_CONFIG(FIRST_VMID) | 1);
 	hw_expect_none(hw);
 
-	/* Page 0 of this VINTF */
+	/* The driver reports page 0 of this VINTF */
 	KUNIT_ASSERT_EQ(test, 0, copy_from_user(out, hw->user, sizeof(out)));
 	KUNIT_EXPECT_NE(test, out[0], 0);
 	KUNIT_EXPECT_EQ(test, out[0] % PAGE_SIZE, 0);
@@ -108,7 +108,7 @@ static void tegra241_vintf_test_alloc(struct kunit *test)
 
 	fake_vintf_free(vintf);
 	fake_expect_reset(test, hw, 1);
-	/* The VMID is clean when it is free */
+	/* The VMID must be invalidated before it is freed */
 	expect_cmd(hw->fake, OP_TLBI_S12_VMALL | CMD_VMID(FIRST_VMID), 0);
 	expect_sync(hw->fake);
 	expect_none(hw->fake);
@@ -125,7 +125,7 @@ static void tegra241_vintf_test_limits(struct kunit *test)
 		vintf[i] = fake_vintf_alloc(test, hw, i + 1);
 		KUNIT_EXPECT_EQ(test, hw->mmap_base,
 				HW_PHYS + HW_VINTF_PAGE0(i + 1));
-		/* A context cannot have another, whether one is left or not */
+		/* A context has at most one VINTF, even if others are free */
 		fake_hw_drain(hw);
 		KUNIT_EXPECT_EQ(test, -EEXIST,
 				fake_vintf_add(test, hw, &other, 1));
@@ -150,7 +150,7 @@ static void tegra241_vintf_test_limits(struct kunit *test)
 	fake_hw_check(test, hw);
 }
 
-/* Nothing is left of a vSMMU that cannot be made */
+/* A vSMMU that cannot be created must not leave anything behind */
 static void tegra241_vintf_test_errors(struct kunit *test)
 {
 	struct fake_cmdqv_hw *hw = fake_vintf_hw(test);
@@ -286,7 +286,7 @@ static void tegra241_vintf_test_queues(struct kunit *test)
 	fake_lvcmdq_del(vintf, 1);
 	expect_stop(hw, 1, 1, __LINE__);
 	hw_expect_none(hw);
-	/* A late timeout of an ATC_INV is not for the next user of the queue */
+	/* A late timeout of an ATC_INV must not reach the next queue */
 	expect_sync(hw->fake);
 	expect_none(hw->fake);
 	KUNIT_EXPECT_EQ(test, 1, refcount_read(&vintf->hw_queue[0].obj.users));
@@ -336,7 +336,7 @@ static void tegra241_vintf_test_hostile(struct kunit *test)
 	fake_hw_check(test, hw);
 }
 
-/* A queue does not stop: its memory and its VINTF are not used again */
+/* If a queue does not stop, its memory and its VINTF must not be reused */
 static void tegra241_vintf_test_stuck(struct kunit *test)
 {
 	struct fake_cmdqv_hw *hw = fake_vintf_hw(test);
@@ -349,7 +349,7 @@ static void tegra241_vintf_test_stuck(struct kunit *test)
 	hw->stuck_queues = BIT(2);
 	fake_lvcmdq_del(vintf, 0);
 	KUNIT_EXPECT_EQ(test, page_ref_count(page), refs + 1);
-	/* The guest does not reach it, and BASE stays as it is */
+	/* The guest cannot reach the queue any more, and BASE is unchanged */
 	KUNIT_EXPECT_EQ(test, fake_hw_get(hw, HW_ALLOC(2)), 1 << 15);
 	KUNIT_EXPECT_EQ(test, hw->queues[2].base,
 			virt_to_phys((void *)vintf->page) | 3);
@@ -398,7 +398,7 @@ static void tegra241_vintf_test_vdevices(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, -ENOSPC, fake_vdev_add(vsmmu, fdev[16], 1));
 	hw_expect_none(hw);
 
-	/* The device may have another owner after this */
+	/* Clear the registers, because the device may get another owner */
 	fake_vdev_del(vsmmu, fdev[3]);
 	hw_expect(hw, HW_SID_MATCH(1, 3), 0);
 	hw_expect(hw, HW_SID_REPLACE(1, 3), 0);
@@ -415,7 +415,7 @@ static void tegra241_vintf_test_vdevices(struct kunit *test)
 	fake_hw_check(test, hw);
 }
 
-/* StreamIDs of a VM are not those of another, and go with the device */
+/* Each VM has its own vSIDs, which disappear with their device */
 static void tegra241_vintf_test_foreign(struct kunit *test)
 {
 	struct fake_cmdqv_hw *hw = fake_vintf_hw(test);
@@ -448,7 +448,7 @@ static void tegra241_vintf_test_foreign(struct kunit *test)
 	fake_hw_check(test, hw);
 }
 
-/* The VMID in the register is that of the VM's STEs, commands and unmaps */
+/* The register must have the VMID of the VM's STEs, commands and unmaps */
 static void tegra241_vintf_test_vmid(struct kunit *test)
 {
 	struct fake_cmdqv_hw *hw = fake_vintf_hw(test);
@@ -475,11 +475,11 @@ static void tegra241_vintf_test_vmid(struct kunit *test)
 			le64_to_cpu(fake->stes[FAKE_VM_SID].data[2]) & 0xffff,
 			FIRST_VMID);
 	KUNIT_ASSERT_EQ(test, 0, fake_attach_bare(hw->fdev, NULL));
-	/* The VMID outlives the attach */
+	/* The VMID stays allocated after the detach */
 	KUNIT_EXPECT_FALSE(test, list_empty(&hw->s2->domain.s2_tags));
 	fake_smmu_drain(fake);
 
-	/* Commands that the queue does not take go to that of the SMMU */
+	/* Commands that the queue does not support go to the SMMU's own */
 	fake_write(test, hw->user, 0, OP_TLBI_NH_ALL, 0);
 	KUNIT_EXPECT_EQ(test, 0, fake_inval(vsmmu, hw->user, 16, &num));
 	expect_cmd(fake, OP_TLBI_NH_ALL | CMD_VMID(FIRST_VMID), 0);
@@ -522,6 +522,98 @@ static void tegra241_vintf_test_stop(struct kunit *test)
 	fake_hw_check(test, hw);
 }
 
+/* A queue does not stop at the shutdown, and the process of the VM goes on */
+static void tegra241_vintf_test_stop_stuck(struct kunit *test)
+{
+	struct fake_cmdqv_hw *hw = fake_vintf_hw(test);
+	struct fake_vintf *vintf = fake_vintf_alloc(test, hw, 1);
+	struct page *page = virt_to_page((void *)vintf->page);
+	int refs = page_ref_count(page);
+
+	KUNIT_EXPECT_EQ(test, 0, fake_lvcmdq_add(vintf, 0));
+	KUNIT_EXPECT_EQ(test, 0, fake_lvcmdq_add(vintf, 1));
+	fake_hw_guest(hw, 1, 0, HW_CONFIG, 1);
+	fake_hw_guest(hw, 1, 1, HW_CONFIG, 1);
+	hw->stuck_queues = BIT(2);
+	tegra241_vintf_pool_stop(&hw->pool);
+	/* The guest reaches neither queue, and the other queue has stopped */
+	KUNIT_EXPECT_EQ(test, fake_hw_get(hw, HW_ALLOC(2)), 1 << 15);
+	KUNIT_EXPECT_EQ(test, fake_hw_get(hw, HW_ALLOC(3)), 1 << 1 | 1 << 15);
+	KUNIT_EXPECT_EQ(test, hw->queues[2].base,
+			virt_to_phys((void *)vintf->page) | 3);
+	KUNIT_EXPECT_EQ(test, hw->queues[3].base, 0);
+	KUNIT_EXPECT_EQ(test, fake_hw_get(hw, HW_VINTF_STATUS(1)), 0);
+	/* Both are in the page, which is kept for the queue that still runs */
+	KUNIT_EXPECT_EQ(test, page_ref_count(page), refs + 1);
+
+	fake_hw_drain(hw);
+	fake_lvcmdq_del(vintf, 1);
+	fake_lvcmdq_del(vintf, 0);
+	fake_vintf_free(vintf);
+	hw_expect_none(hw);
+	KUNIT_EXPECT_EQ(test, page_ref_count(page), refs + 1);
+	if (page_ref_count(page) > refs)
+		put_page(page);
+	fake_hw_check(test, hw);
+}
+
+struct vintf_stop {
+	struct kunit *test;
+	struct fake_cmdqv_hw *hw;
+	struct fake_vintf *vintf;
+};
+
+static int vintf_stop_thread(struct fake_thread *thread)
+{
+	struct vintf_stop *stop = thread->arg;
+
+	/* The stubs are those of the test */
+	current->kunit_test = stop->test;
+	tegra241_vintf_pool_stop(&stop->hw->pool);
+	return 0;
+}
+
+static int vintf_del_queue_thread(struct fake_thread *thread)
+{
+	struct vintf_stop *stop = thread->arg;
+
+	current->kunit_test = stop->test;
+	fake_lvcmdq_del(stop->vintf, 0);
+	return 0;
+}
+
+/*
+ * The process of the VM destroys its queue while the shutdown begins: one of the two
+ * stops the queue
+ */
+static void tegra241_vintf_test_stop_race(struct kunit *test)
+{
+	struct fake_cmdqv_hw *hw = fake_vintf_hw(test);
+	struct fake_vintf *vintf = fake_vintf_alloc(test, hw, 1);
+	struct vintf_stop stop = { .test = test, .hw = hw, .vintf = vintf };
+	struct fake_thread shutdown = { .arg = &stop };
+	struct fake_thread vm = { .arg = &stop };
+
+	KUNIT_EXPECT_EQ(test, 0, fake_lvcmdq_add(vintf, 0));
+	fake_hw_guest(hw, 1, 0, HW_CONFIG, 1);
+	fake_thread_init(test, &shutdown, vintf_stop_thread, false);
+	fake_thread_init(test, &vm, vintf_del_queue_thread, false);
+
+	/* The registers of another VM are written, and both wait. The shutdown is first */
+	down_read(&hw->pool.sem);
+	fake_thread_go(&shutdown);
+	KUNIT_EXPECT_TRUE(test, fake_thread_sleeps(&shutdown));
+	fake_thread_go(&vm);
+	KUNIT_EXPECT_TRUE(test, fake_thread_sleeps(&vm));
+	up_read(&hw->pool.sem);
+	fake_thread_join(&shutdown);
+	fake_thread_join(&vm);
+
+	fake_expect_reset(test, hw, 1);
+	fake_vintf_free(vintf);
+	fake_hw_check(test, hw);
+}
+
 /* A crashed kernel has left its VMs running */
 static void tegra241_vintf_test_crash(struct kunit *test)
 {
@@ -547,14 +639,14 @@ static void tegra241_vintf_test_crash(struct kunit *test)
 	hw->hostile = 2;
 	tegra241_vintf_pool_reset(&hw->pool);
 	hw->hostile = 0;
-	/* The ATC_INVs of the crashed kernel are over */
+	/* The CMD_SYNC ends the ATC_INVs of the crashed kernel */
 	expect_sync(hw->fake);
 	expect_none(hw->fake);
 	for (v = 1; v < HW_VINTFS; v++)
 		fake_expect_reset(test, hw, v);
 	KUNIT_EXPECT_EQ(test, hw->pool.num_vintfs, HW_VINTFS);
 
-	/* A queue that does not stop, and a VINTF: the others do, and are offered */
+	/* Queue and VINTF do not stop: only the remaining VINTF is used */
 	for (v = 1; v < HW_VINTFS; v++) {
 		hw->conf[HW_VINTF_CONFIG(v) / 4] = 1 | VINTF_CONFIG(0xff);
 		hw->conf[HW_VINTF_STATUS(v) / 4] = 1;
@@ -592,6 +684,8 @@ static struct kunit_case vintf_test_cases[] = {
 	KUNIT_CASE(tegra241_vintf_test_foreign),
 	KUNIT_CASE(tegra241_vintf_test_vmid),
 	KUNIT_CASE(tegra241_vintf_test_stop),
+	KUNIT_CASE_SLOW(tegra241_vintf_test_stop_stuck),
+	KUNIT_CASE(tegra241_vintf_test_stop_race),
 	KUNIT_CASE_SLOW(tegra241_vintf_test_crash),
 	{},
 };

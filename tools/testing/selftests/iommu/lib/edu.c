@@ -110,7 +110,7 @@ void edu_set_reg(struct edu *dev, unsigned int reg, __u64 val)
 
 bool edu_is_pcie(struct edu *dev)
 {
-	/* edu reads as ones where it has no register */
+	/* The registers that edu lacks read as ones */
 	return edu_reg(dev, EDU_REG_PENDING) != ~0ULL;
 }
 
@@ -178,6 +178,29 @@ int edu_attach(struct edu *dev, __u32 pt_id)
 int edu_detach(struct edu *dev)
 {
 	struct vfio_device_detach_iommufd_pt cmd = { .argsz = sizeof(cmd) };
+
+	return iommufd_ioctl(dev->fd, VFIO_DEVICE_DETACH_IOMMUFD_PT, &cmd);
+}
+
+int edu_attach_pasid(struct edu *dev, __u32 pasid, __u32 pt_id)
+{
+	struct vfio_device_attach_iommufd_pt cmd = {
+		.argsz = sizeof(cmd),
+		.flags = VFIO_DEVICE_ATTACH_PASID,
+		.pt_id = pt_id,
+		.pasid = pasid,
+	};
+
+	return iommufd_ioctl(dev->fd, VFIO_DEVICE_ATTACH_IOMMUFD_PT, &cmd);
+}
+
+int edu_detach_pasid(struct edu *dev, __u32 pasid)
+{
+	struct vfio_device_detach_iommufd_pt cmd = {
+		.argsz = sizeof(cmd),
+		.flags = VFIO_DEVICE_DETACH_PASID,
+		.pasid = pasid,
+	};
 
 	return iommufd_ioctl(dev->fd, VFIO_DEVICE_DETACH_IOMMUFD_PT, &cmd);
 }
@@ -265,7 +288,7 @@ int edu_open(struct edu *dev, const char *bdf, int iommufd)
 			     __ATOMIC_RELAXED);
 	if ((le32toh(id) & 0xff) != 0xed)
 		return -ENODEV;
-	/* Without a reset, a DMA of a test that was killed may still be running */
+	/* Without a reset, the DMA of a killed test may still be running */
 	edu_wait(dev);
 	return 0;
 }

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * QEMU's edu device, bound to vfio-pci. The tests believe nothing but the bytes
- * that it reads and writes by DMA.
+ * QEMU's edu device, bound to vfio-pci. The tests judge only by the bytes that
+ * it reads and writes by DMA.
  *
- * The emulator of the lab has edu-pcie as well: an edu with PASIDs, ATS, stalls and
- * counters.
+ * The emulator of the lab has edu-pcie as well: an edu with PASIDs, ATS, stalls
+ * and counters.
  */
 #ifndef __SELFTEST_IOMMU_LIB_EDU_H
 #define __SELFTEST_IOMMU_LIB_EDU_H
@@ -30,7 +30,7 @@
 #define EDU_DMA_FROM_DEVICE	0x2
 #define EDU_BUF			0x40000
 
-/* Of edu-pcie alone: bits of the command, for edu::dma_flags, and registers */
+/* Only edu-pcie has these registers and bits of the command (edu::dma_flags) */
 #define EDU_DMA_PASID		0x8
 /* Translate by ATS and keep the translation in the ATC */
 #define EDU_DMA_ATS		0x10
@@ -51,12 +51,12 @@
 /* When the device answers invalidations: 0 at once, or one of these */
 #define EDU_REG_ANSWER		0xd0
 #define EDU_ANSWER_NEVER	1
-/* By EDU_REG_PENDING; in the second case also after 200 ms */
+/* On a write to EDU_REG_PENDING; in the second case also after 200 ms */
 #define EDU_ANSWER_LATER	2
 #define EDU_ANSWER_SLOWLY	3
 /* DMA that bypassed the caches */
 #define EDU_REG_UNCACHED	0xd8
-/* Invalidations that wait for an answer, which a write of the register gives */
+/* Number of invalidations without an answer. A write answers them. */
 #define EDU_REG_PENDING		0xe0
 
 #define EDU_BUF_SIZE		4096
@@ -82,7 +82,7 @@ struct edu {
 enum edu_pair {
 	EDU_SAME_SMMU,
 	EDU_OTHER_SMMU,
-	/* In one IOMMU group. In the other two pairs, each has a group of its own */
+	/* Both in one IOMMU group. In the other pairs, each has its own */
 	EDU_SAME_GROUP,
 };
 
@@ -99,12 +99,14 @@ int device_open(struct edu *dev, const char *bdf, int iommufd);
 void edu_close(struct edu *dev);
 int edu_attach(struct edu *dev, __u32 pt_id);
 int edu_detach(struct edu *dev);
+int edu_attach_pasid(struct edu *dev, __u32 pasid, __u32 pt_id);
+int edu_detach_pasid(struct edu *dev, __u32 pasid);
 
 /* Whether this is an edu-pcie */
 bool edu_is_pcie(struct edu *dev);
 __u64 edu_reg(struct edu *dev, unsigned int reg);
 void edu_set_reg(struct edu *dev, unsigned int reg, __u64 val);
-/* Whether the previous DMA failed in any of its pages. edu does not know */
+/* Whether the previous DMA failed in any of its pages. Only for edu-pcie */
 bool edu_failed(struct edu *dev);
 int edu_reset(struct edu *dev);
 
@@ -129,7 +131,7 @@ __u64 edu_write_lands(struct edu *dev, struct guest *g, __u64 iova);
 bool edu_read_gets(struct edu *dev, struct guest *g, __u64 iova, __u64 ipa,
 		   __u64 sink_iova, __u64 sink_ipa);
 
-/* The two halves of edu_write_lands(), for a DMA with something else going on */
+/* The two halves of edu_write_lands(), to do something else during the DMA */
 void edu_write_start(struct edu *dev, struct guest *g, __u64 iova);
 bool edu_busy(struct edu *dev);
 __u64 edu_write_end(struct edu *dev, struct guest *g, __u64 iova);
@@ -142,7 +144,7 @@ void edu_read(struct edu *dev, __u64 iova, unsigned int offset, size_t len);
 
 int edu_msi_enable(struct edu *dev);
 int edu_msi_disable(struct edu *dev);
-/* The address in the device, which is not the one that vfio-pci shows the VMM */
+/* The address in the device. vfio-pci shows another to the VMM. */
 __u64 edu_msi_address(struct edu *dev);
 /* Raise the interrupt. Return: whether it arrived within @ms */
 bool edu_msi_arrives(struct edu *dev, int ms);

@@ -178,7 +178,7 @@ void guest_write64(struct guest *g, __u64 ipa, __u64 val)
 
 	__atomic_store_n((__u64 *)guest_ptr(g, ipa), le, __ATOMIC_RELAXED);
 	guest_expect(g, ipa, &le, sizeof(le));
-	/* The walker of the SMMU is another observer */
+	/* Make the write visible to the walker of the SMMU */
 	__sync_synchronize();
 }
 

@@ -20,11 +20,14 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <unistd.h>
 
 #include <linux/types.h>
 
-/* The stage-1 granule. The page size of the host may be larger */
+/* The stage-1 granule */
 #define GUEST_PAGE		4096ULL
+/* Memory is mapped in pages of the host, which may be larger */
+#define HOST_PAGE		((__u64)sysconf(_SC_PAGESIZE))
 
 #define GUEST_MAX_SLOTS		8
 
@@ -61,7 +64,7 @@ struct guest {
 int guest_init(struct guest *g, int fd);
 /* Memory at @ipa. An earlier slot there must have been unmapped */
 int guest_map(struct guest *g, __u64 ipa, size_t size, bool writeable);
-/* The same by a memfd, of which no descriptor is left on return */
+/* The same with a memfd, which has no open descriptor on return */
 int guest_map_file(struct guest *g, __u64 ipa, size_t size, bool writeable);
 /* The memory remains under observation: no DMA may reach it any more */
 int guest_unmap(struct guest *g, __u64 ipa);

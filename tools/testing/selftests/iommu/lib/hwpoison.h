@@ -10,7 +10,8 @@
 /* The physical page at @mem, 0 if there is none or if it is not known */
 __u64 pfn_of(void *mem);
 /*
- * Otherwise the page is lost to the machine. It must not be in use any more.
+ * Repair a page, which is otherwise lost to the machine. It must not be in use
+ * any more.
  *
  * Return: 0 or a negative errno
  */

@@ -35,13 +35,13 @@ int ioas_map_file(int fd, __u32 ioas_id, int file, __u64 start, __u64 len,
 int ioas_map_file_at(int fd, __u32 ioas_id, int file, __u64 start, __u64 len,
 		     __u64 iova, __u32 flags);
 int ioas_unmap(int fd, __u32 ioas_id, __u64 iova, __u64 len);
-/* All mappings of this IOAS are of the smallest page size. It is not in use yet */
+/* Map with the smallest page size only. The IOAS must not be in use yet. */
 int ioas_small_pages(int fd, __u32 ioas_id);
 int iommufd_hwpt_alloc(int fd, __u32 dev_id, __u32 pt_id, __u32 flags,
 		       __u32 fault_id, __u32 type, const void *data, __u32 len,
 		       __u32 *hwpt_id);
 int hwpt_track_dirty(int fd, __u32 hwpt_id, bool on);
-/* A bit in @bitmap for each @page_size bytes. Only the bits of dirty pages change */
+/* A bit for each @page_size bytes. Only the bits of dirty pages are changed. */
 int hwpt_dirty_bitmap(int fd, __u32 hwpt_id, __u32 flags, __u64 iova, __u64 len,
 		      __u64 page_size, __u64 *bitmap);
 int iommufd_viommu_alloc(int fd, __u32 dev_id, __u32 hwpt_id, __u32 type,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The parts of the ACPI IO Remapping Table that matter for CANWBS and for HTTU, and its
- * reserved memory.
+ * The parts of the ACPI IO Remapping Table that matter for CANWBS and for HTTU,
+ * and its reserved memory.
  *
  * CANWBS in the memory access flags of a root complex means that its DMA can be
  * made cacheable regardless of the attributes that a guest chooses. Without it,
@@ -13,6 +13,7 @@
 #ifndef __SELFTEST_IOMMU_LIB_IORT_H
 #define __SELFTEST_IOMMU_LIB_IORT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -50,8 +51,8 @@ static inline void iort_put32(uint8_t *p, uint32_t value)
 }
 
 /*
- * The next node of a type whose @need bytes are there, or NULL after the last.
- * *node and *off are the position, 0 at first. Sets *bad if the table is malformed.
+ * The next node of a type that has @need bytes, or NULL after the last. *node
+ * and *off are the position, 0 at first. Sets *bad if the table is malformed.
  */
 static inline uint8_t *iort_next(uint8_t *iort, size_t size, uint8_t type, size_t need,
 				 uint32_t *node, size_t *off, int *bad)
@@ -110,7 +111,7 @@ static inline int iort_count_canwbs(uint8_t *iort, size_t size,
 	return bad ? -1 : 0;
 }
 
-/* Remove the reserved memory ranges, which must be at the end. Return: the new size */
+/* Remove the reserved memory ranges at the end. Return: the new size, or 0 */
 static inline size_t iort_drop_rmrs(uint8_t *iort, size_t size)
 {
 	uint32_t num, node, left = 0;
@@ -138,8 +139,8 @@ static inline size_t iort_drop_rmrs(uint8_t *iort, size_t size)
 	return end;
 }
 
-/* ATS as well, which makes no difference unless the SMMU and a device have it */
-static inline int iort_set_canwbs(uint8_t *iort, size_t size)
+/* Set CANWBS and ATS. ATS has no effect unless SMMU and device have it. */
+static inline int iort_set_roots(uint8_t *iort, size_t size, bool canwbs)
 {
 	uint32_t node = 0;
 	uint8_t *flags;
@@ -147,7 +148,7 @@ static inline int iort_set_canwbs(uint8_t *iort, size_t size)
 	int bad;
 
 	while ((flags = iort_next_root(iort, size, &node, &off, &bad))) {
-		*flags |= IORT_ROOT_CANWBS;
+		*flags |= canwbs ? IORT_ROOT_CANWBS : 0;
 		flags[IORT_ROOT_ATS - IORT_ROOT_FLAGS] |= 1;
 	}
 	return bad ? -1 : 0;
@@ -171,7 +172,7 @@ static inline int iort_set_httu(uint8_t *iort, size_t size, uint32_t httu)
 	return bad ? -1 : 0;
 }
 
-/* After all changes. The kernel takes the initrd's table only if it is newer */
+/* Call this after all changes. The kernel takes a table only if it is newer. */
 static inline void iort_seal(uint8_t *iort, size_t size)
 {
 	uint8_t sum = 0;

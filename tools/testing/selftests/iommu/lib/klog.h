@@ -7,7 +7,7 @@
 
 /* Write a line with @name and a random number to the log */
 void klog_mark(const char *name);
-/* All of the log, or the part from the last klog_mark() on. The caller frees it */
+/* The log, all of it or since the last klog_mark(). The caller frees it. */
 char *klog_read(bool since_mark);
 /* The number of times that @str is in the log since the mark */
 unsigned int klog_count(const char *str);

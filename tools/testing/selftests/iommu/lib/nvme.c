@@ -42,7 +42,7 @@ static __u32 nvme_read(struct nvme *n, unsigned int reg)
 
 static void nvme_write(struct nvme *n, unsigned int reg, __u32 val)
 {
-	/* Queues and tables first */
+	/* Make queues and tables visible first */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	*(volatile __u32 *)(n->dev.bar + reg) = htole32(val);
 }

@@ -76,7 +76,7 @@ enum {
 #define EVT0_SSID(ssid)		((__u64)(ssid) << 12)
 #define EVT0_SID(sid)		((__u64)(sid) << 32)
 #define EVT1_RNW		BIT_ULL(35)
-/* The fault is that of the address of the transaction, not of a table */
+/* The fault is of the address of the transaction, not of a table */
 #define EVT1_CLASS_IN		(2ULL << 40)
 
 enum {
@@ -158,7 +158,7 @@ static inline struct smmu_cmd cmd_nsnh_all(void)
 	return cmd_raw(CMD_TLBI_NSNH_ALL, 0);
 }
 
-/* For 1 << size pages of 4K. ATC_INV_ALL is for all of them */
+/* The size is 1 << size pages of 4K, or ATC_INV_ALL for all addresses */
 #define ATC_INV_ALL		52
 
 static inline struct smmu_cmd cmd_atc_inv(__u32 sid, __u64 iova,

@@ -99,7 +99,7 @@ void cd_write(struct guest *g, const struct edu *dev, __u64 cd, __u64 ttb,
 	unsigned int ips = IDR5_OAS(dev->info.idr[5]);
 	int i;
 
-	/* 44 bits, so that a descriptor has bits that are too many */
+	/* At most 44 bits, so that a descriptor can exceed the output size */
 	if (ips > 4)
 		ips = 4;
 	guest_write64(g, cd + 8, ttb);

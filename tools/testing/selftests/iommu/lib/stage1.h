@@ -18,9 +18,9 @@ struct edu;
 enum {
 	S1_RO = 0,
 	S1_RW = 1,
-	/* Writeable, but without the access flag, which the SMMU sets only with HTTU */
+	/* Writeable, but without the access flag, which only HTTU sets */
 	S1_NO_AF = 2,
-	/* Writeable with HTTU only: the SMMU marks it dirty, by which it is S1_RW */
+	/* Writeable with HTTU only: the SMMU turns it into S1_RW on a write */
 	S1_CLEAN = 3,
 };
 
@@ -36,7 +36,7 @@ void s1_map_block(struct guest *g, __u64 ttb, __u64 iova, __u64 ipa);
 void s1_unmap(struct guest *g, __u64 ttb, __u64 iova);
 /* The IPA of the descriptor of the page at @iova */
 __u64 s1_desc(struct guest *g, __u64 ttb, __u64 iova);
-/* Map the MSI window to itself, as an IORT RMR node of the VM asks a guest to do */
+/* Map the MSI window 1:1, as an RMR node in the VM's IORT would ask for */
 void s1_map_msi_window(struct guest *g, __u64 ttb);
 
 /* Write a CD at @cd, with the output size that the SMMU of @dev has */

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# The commands that the queues of a CMDQV have executed, from the trace of the emulator:
-# prints results in the form of results.awk.
+# The commands that the queues of a CMDQV have executed, from the trace of the
+# emulator: prints results in the form of results.awk.
 #
 #   name    the scenario
 #   atc     1: guests must have sent ATC_INVs, too

@@ -6,20 +6,21 @@
 #   fuzz-coverage.sh VMLINUX SEEN		a table
 #   fuzz-coverage.sh VMLINUX SEEN FILE	lines of FILE that were never reached
 #
-# A place is the return address of a call of the coverage, one for each basic block. It
-# counts for the function that it is in, not for an inline function.
+# CROSS_COMPILE is that of the kernel. A place is the return address of a call of the
+# coverage, one for each basic block. It counts for the function that it is in, not for an
+# inline function.
 set -eu -o pipefail
 vmlinux=$1 seen=$2 file=${3:-}
 places=$vmlinux.places
 
 # Each place, its file, and the line of this file. Innermost frames come first
 if [ ! -e "$places" ] || [ "$places" -ot "$vmlinux" ]; then
-	objdump -d --no-show-raw-insn "$vmlinux" |
+	${CROSS_COMPILE-}objdump -d --no-show-raw-insn "$vmlinux" |
 		awk 'call { sub(/:/, "", $1); print $1 }
-			{ call = /call.*<__sanitizer_cov_trace_pc>/ }' >"$places.pcs"
+			{ call = /(call|bl).*<__sanitizer_cov_trace_pc>/ }' >"$places.pcs"
 	# The call, since the next instruction may be of another line
 	perl -ne 'printf "%x\n", hex("0x$_") - 1' <"$places.pcs" 2>/dev/null |
-		addr2line -a -i -e "$vmlinux" |
+		${CROSS_COMPILE-}addr2line -a -i -e "$vmlinux" |
 		awk -v pcs="$places.pcs" '
 			function out() {
 				if (at == "")

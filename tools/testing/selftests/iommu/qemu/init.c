@@ -38,10 +38,13 @@
  *                      exits of its guests, and the CPU time of their workers
  *   idle=SECONDS       guest: do nothing
  *   kill               guest: IO on the first NVMe until the host has killed the VMM
+ *   poweroff           guest: the same until the host has powered off
  *   reboot=N           guest: reboot N times, and do all actions again
  *   unplug=ID, plug=ID guest: a test in init: the device with this id in the VMM,
  *                      the only NVMe, goes and comes
  *   update             guest: a test in init: its VMM executes itself and goes on
+ *   queue_error        guest: a test in init: an illegal command in the command queue of
+ *                      the guest, which must be idle, reaches the guest's driver
  *   kmemleak           a test in init: the kernel has leaked no memory
  *   left               a test in init: without guests there are no more pinned pages,
  *                      workers and page tables than the first time that this was done
@@ -218,7 +221,7 @@ static void do_beside(char *args)
 	}
 }
 
-/* The next kernel gets the parameters of this kernel, and the actions in @rest */
+/* The next kernel gets this kernel's parameters, and the actions in @rest */
 static _Noreturn void do_crash(char **rest)
 {
 	static char cmdline[2048];
@@ -231,7 +234,7 @@ static _Noreturn void do_crash(char **rest)
 	end = strstr(cmdline, " -- ");
 	if (!end)
 		fail("no actions in the command line");
-	/* The later actions need no more room than all of them */
+	/* The remaining actions need no more room than all actions did */
 	end[strlen(" --")] = 0;
 	for (; *rest; rest++) {
 		strcat(end, " ");
@@ -484,8 +487,8 @@ static void do_action(char *action)
 		ask("hold");
 	else if (!strcmp(action, "idle"))
 		do_idle(arg);
-	else if (!strcmp(action, "kill"))
-		do_kill();
+	else if (!strcmp(action, "kill") || !strcmp(action, "poweroff"))
+		do_kill(action);
 	else if (!strcmp(action, "reboot"))
 		do_reboot(arg);
 	else if (!strcmp(action, "unplug"))
@@ -494,6 +497,8 @@ static void do_action(char *action)
 		do_plug(arg, true);
 	else if (!strcmp(action, "update"))
 		do_update();
+	else if (!strcmp(action, "queue_error"))
+		do_queue_error();
 	else if (!strcmp(action, "kmemleak"))
 		do_kmemleak();
 	else if (!strcmp(action, "left"))
@@ -515,7 +520,7 @@ int main(int argc, char **argv)
 	struct utsname uts;
 
 	if (getpid() != 1) {
-		fprintf(stderr, "to be run as PID 1\n");
+		fprintf(stderr, "must be run as PID 1\n");
 		return 1;
 	}
 	if (argc > 1 && !strncmp(argv[1], "tag=", 4))

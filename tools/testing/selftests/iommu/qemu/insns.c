@@ -1,14 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * A plugin of QEMU's TCG: counts the instructions of the emulated host in all layers,
- * those of its guests included, and writes the sum to a file each time a program
+ * those of its guests included, and writes the sums to a file each time a program
  * executes INSNS_MARK
  *
  *   -plugin insns.so,out=FILE
  *
+ * There are two sums, of work and of waits. A CPU that waits in a loop, for a device or
+ * for another CPU, tells so by YIELD, WFE or WFET. How often it goes round depends on the
+ * load of the machine that emulates: devices take the time of this machine, and with
+ * -icount the CPUs take turns. YIELD ends the turn, and WFE does not, so a CPU that waits
+ * for a lock does this to the end of its turn. So the few instructions from a hint to the
+ * next are a wait, on whichever CPUs: with -icount the plugin is not told reliably which
+ * CPU executes a block, since blocks are shared.
+ *
  * A translation block counts as a whole when it is entered, so a block that an
  * exception leaves counts for too much.
  */
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -22,7 +31,15 @@
 /* Since this version, all callbacks have user data */
 EXPORT int qemu_plugin_version = 7;
 
-static unsigned long long count;
+#define OP_YIELD	0xd503203fU
+#define OP_WFE		0xd503205fU
+/* With any register */
+#define OP_WFET		0xd5031000U
+
+/* The loop by which KVM polls before it halts a vCPU takes 250 instructions */
+#define MAX_LOOP	500
+
+static unsigned long long count, last_hint, waits;
 static FILE *out;
 
 /* With -icount all CPUs are in a single thread */
@@ -33,8 +50,20 @@ static void enter_block(unsigned int vcpu, void *num)
 
 static void mark(unsigned int vcpu, void *data)
 {
-	fprintf(out, "insns %llu\n", count);
+	fprintf(out, "insns %llu waits %llu\n", count - waits, waits);
 	fflush(out);
+}
+
+static void execute_hint(unsigned int vcpu, void *data)
+{
+	if (count - last_hint <= MAX_LOOP)
+		waits += count - last_hint;
+	last_hint = count;
+}
+
+static bool is_hint(uint32_t op)
+{
+	return op == OP_YIELD || op == OP_WFE || (op & ~31U) == OP_WFET;
 }
 
 static void translate(struct qemu_plugin_tb *tb, void *data)
@@ -47,9 +76,14 @@ static void translate(struct qemu_plugin_tb *tb, void *data)
 		struct qemu_plugin_insn *insn = qemu_plugin_tb_get_insn(tb, i);
 		uint32_t op = 0;
 
-		if (qemu_plugin_insn_data(insn, &op, sizeof(op)) == sizeof(op) &&
-		    op == INSNS_MARK_OP)
+		if (qemu_plugin_insn_data(insn, &op, sizeof(op)) != sizeof(op))
+			continue;
+		if (op == INSNS_MARK_OP)
 			qemu_plugin_register_vcpu_insn_exec_cb(insn, mark,
+							       QEMU_PLUGIN_CB_NO_REGS,
+							       NULL);
+		if (is_hint(op))
+			qemu_plugin_register_vcpu_insn_exec_cb(insn, execute_hint,
 							       QEMU_PLUGIN_CB_NO_REGS,
 							       NULL);
 	}

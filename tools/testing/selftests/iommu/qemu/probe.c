@@ -7,6 +7,7 @@
 #include <libgen.h>
 #include <limits.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -262,11 +263,11 @@ void do_idle(const char *arg)
 	unsigned int seconds = atoi(arg);
 
 	report("idle %u", seconds);
-	/* Idleness itself is the subject */
+	/* The test is that the guest is idle */
 	sleep(seconds);
 }
 
-/* IO without an end, in which a byte to @progress follows each 100 requests */
+/* Do IO without an end, and write a byte to @progress after every 100 reads */
 static _Noreturn void io_forever(int progress)
 {
 	void *page = map_pages(4096);
@@ -287,7 +288,7 @@ static _Noreturn void io_forever(int progress)
 	}
 }
 
-void do_kill(void)
+void do_kill(const char *how)
 {
 	int progress[2];
 	char c;
@@ -303,7 +304,7 @@ void do_kill(void)
 	close(progress[1]);
 	if (read(progress[0], &c, 1) != 1)
 		fail("no IO");
-	report("kill");
+	report("%s", how);
 	while (read(progress[0], &c, 1) == 1)
 		;
 	fail("the IO ended before the VMM");
@@ -318,8 +319,8 @@ void do_reboot(const char *arg)
 }
 
 /*
- * The power of the slot behind a port, and its indicator. The guest's kernel has no
- * driver for hotplug, so this is its part.
+ * The power of the slot behind a port, and its indicator. The guest's kernel
+ * has no hotplug driver, so this must do its work.
  */
 static int slot_power(const char *port, bool on)
 {
@@ -528,6 +529,170 @@ void do_edu(const char *arg)
 	else
 		report("note no event from %s", smmu);
 	munmap((void *)bar, 4096);
+	close(kmsg);
+}
+
+/* The command queue 0 of the guest's CMDQV, as the guest's driver has set it up */
+#define CMDQV_PAGE0	0x30000
+#define CMDQV_PAGE1	0x40000
+#define CMDQV_CONS_RD	0xfffffU
+#define CMDQV_CONS_ILL	0x1000000U
+enum {
+	CMDQV_CONS,
+	CMDQV_PROD,
+	CMDQV_CONFIG,
+	CMDQV_STATUS,
+	CMDQV_GERROR,
+	CMDQV_GERRORN,
+};
+
+/* The physical address of the CMDQV, or 0 */
+static uint64_t cmdqv_address(void)
+{
+	char *all = read_all("/proc/iomem"), *at = strstr(all, " : NVDA200C");
+	uint64_t start = 0;
+
+	if (at) {
+		while (at > all && at[-1] != '\n')
+			at--;
+		start = strtoull(at, NULL, 16);
+	}
+	free(all);
+	return start;
+}
+
+/* Map physical memory: registers, or with @cached memory of the kernel */
+static void *map_phys(uint64_t addr, size_t len, bool cached)
+{
+	void *p;
+	int fd;
+
+	fd = open("/dev/mem", O_RDWR | O_CLOEXEC | (cached ? 0 : O_SYNC));
+	if (fd < 0)
+		fail("/dev/mem: %m");
+	p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, addr);
+	if (p == MAP_FAILED)
+		fail("cannot map 0x%llx: %m", (unsigned long long)addr);
+	close(fd);
+	return p;
+}
+
+static uint32_t cmdqv_read(uint32_t *page, unsigned int reg)
+{
+	return __atomic_load_n(&page[reg], __ATOMIC_ACQUIRE);
+}
+
+static void cmdqv_write(uint32_t *page, unsigned int reg, uint32_t val)
+{
+	__atomic_store_n(&page[reg], val, __ATOMIC_RELEASE);
+}
+
+static bool cmdqv_wait(uint32_t *page, unsigned int reg, uint32_t mask,
+		       uint32_t want)
+{
+	long long end = now_ms() + 30 * 1000;
+
+	while ((cmdqv_read(page, reg) & mask) != want) {
+		if (now_ms() >= end)
+			return false;
+		sched_yield();
+	}
+	return true;
+}
+
+/* Wait until the kernel's log has this text */
+static bool wait_for_log(int kmsg, const char *text)
+{
+	long long end = now_ms() + 30 * 1000;
+	char record[2048];
+
+	for (;;) {
+		struct pollfd pfd = { .fd = kmsg, .events = POLLIN };
+		long long left = end - now_ms();
+		ssize_t len;
+
+		if (left <= 0)
+			return false;
+		if (poll(&pfd, 1, left) <= 0)
+			continue;
+		len = read(kmsg, record, sizeof(record) - 1);
+		/* EPIPE: the record was overwritten before it was read */
+		if (len < 0)
+			continue;
+		record[len] = 0;
+		if (strstr(record, text))
+			return true;
+	}
+}
+
+/*
+ * The kernel of the guest has the queue for itself, and does not expect a command of
+ * another. So this needs an idle queue and leaves it with the indices that the driver
+ * knows.
+ */
+void do_queue_error(void)
+{
+	uint64_t base, queue, *cmd;
+	uint32_t *page0, *page1;
+	uint32_t prod, wrap;
+	char text[80];
+	size_t size;
+	bool good;
+	int kmsg;
+
+	report("run queue_error");
+	tap("1..4");
+	base = cmdqv_address();
+	if (!base)
+		fail("no CMDQV");
+	kmsg = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	if (kmsg < 0 || lseek(kmsg, 0, SEEK_END) < 0)
+		fail("cannot read the kernel log: %m");
+	page0 = map_phys(base + CMDQV_PAGE0, 4096, false);
+	page1 = map_phys(base + CMDQV_PAGE1, 4096, false);
+	queue = cmdqv_read(page1, 0) | (uint64_t)cmdqv_read(page1, 1) << 32;
+	size = 16UL << (queue & 31);
+	queue &= ~31ULL;
+	if (!queue || cmdqv_read(page0, CMDQV_STATUS) != 1)
+		fail("no queue");
+	cmd = map_phys(queue, size, true);
+
+	prod = cmdqv_read(page0, CMDQV_PROD);
+	wrap = size / 16 * 2 - 1;
+	good = (cmdqv_read(page0, CMDQV_CONS) & CMDQV_CONS_RD) == prod;
+	tap("%sok 1 - the queue is idle at 0x%x", good ? "" : "not ", prod);
+
+	/* 0 is no command */
+	cmd[prod % (size / 16) * 2] = 0;
+	cmd[prod % (size / 16) * 2 + 1] = 0;
+	cmdqv_write(page0, CMDQV_PROD, (prod + 1) & wrap);
+
+	snprintf(text, sizeof(text), "CMDQ error (cons 0x%08x): Illegal command",
+		 prod | CMDQV_CONS_ILL);
+	good = wait_for_log(kmsg, text);
+	tap("%sok 2 - the driver of the guest has seen: %s", good ? "" : "not ",
+	    text);
+	/* It replaces the command by a CMD_SYNC */
+	good = cmdqv_wait(page0, CMDQV_CONS, CMDQV_CONS_RD, (prod + 1) & wrap) &&
+	       cmdqv_read(page0, CMDQV_GERROR) ==
+		       cmdqv_read(page0, CMDQV_GERRORN);
+	tap("%sok 3 - the queue goes on: CONS 0x%x, GERROR %u, GERRORN %u",
+	    good ? "" : "not ", cmdqv_read(page0, CMDQV_CONS),
+	    cmdqv_read(page0, CMDQV_GERROR), cmdqv_read(page0, CMDQV_GERRORN));
+
+	cmdqv_write(page0, CMDQV_CONFIG, 0);
+	good = cmdqv_wait(page0, CMDQV_STATUS, 1, 0);
+	cmdqv_write(page0, CMDQV_CONS, prod);
+	cmdqv_write(page0, CMDQV_PROD, prod);
+	cmdqv_write(page0, CMDQV_CONFIG, 1);
+	good = good && cmdqv_wait(page0, CMDQV_STATUS, 1, 1) &&
+	       cmdqv_read(page0, CMDQV_CONS) == prod;
+	tap("%sok 4 - it begins again at 0x%x", good ? "" : "not ", prod);
+	report("exit queue_error status 0");
+
+	munmap(cmd, size);
+	munmap(page1, 4096);
+	munmap(page0, 4096);
 	close(kmsg);
 }
 

@@ -23,10 +23,11 @@ void do_reads(char *args);
 void do_smmus(const char *arg);
 void do_edu(const char *arg);
 void do_idle(const char *arg);
-_Noreturn void do_kill(void);
+_Noreturn void do_kill(const char *how);
 void do_reboot(const char *arg);
 void do_plug(const char *id, bool plug);
 void do_update(void);
+void do_queue_error(void);
 void do_kmemleak(void);
 
 #endif

@@ -203,8 +203,8 @@ static unsigned int count_workers(void)
 }
 
 /*
- * The ioctls by which a VMM has passed on the commands of its guest, if it writes
- * its trace of them to /tmp/NAME.trace
+ * Report the ioctls by which a VMM has passed on the commands of its guest, if
+ * the VMM writes its trace of them to /tmp/NAME.trace
  */
 static void report_invalidations(const char *name)
 {
@@ -292,7 +292,7 @@ static bool asks(const char *line, char word[16], char arg[32])
 	*arg = 0;
 	n = sscanf(line, "@%*15s %15s %31s", word, arg);
 	return n == 1 ? !strcmp(word, "hold") || !strcmp(word, "kill") ||
-			!strcmp(word, "update") :
+			!strcmp(word, "poweroff") || !strcmp(word, "update") :
 	       n == 2 && (!strcmp(word, "reboot") || !strcmp(word, "unplug") ||
 			  !strcmp(word, "plug"));
 }
@@ -300,6 +300,30 @@ static bool asks(const char *line, char word[16], char arg[32])
 static void qmp_path(struct program *p, char path[64])
 {
 	snprintf(path, 64, "/tmp/%s.qmp", p->name);
+}
+
+/*
+ * Power off like "poweroff -f" or a machine in distress: the VMM and its guest go on
+ * until the last moment
+ */
+static _Noreturn void power_off_during(struct program *p)
+{
+	struct workers before = {}, after = {};
+	char pid[16];
+
+	snprintf(pid, sizeof(pid), "%d", p->pid);
+	add_workers(pid, &before);
+	/* It works now, not only when the guest was booting */
+	do {
+		after = (struct workers){};
+		add_workers(pid, &after);
+	} while (after.num && after.num == before.num &&
+		 after.sleeps + after.ticks == before.sleeps + before.ticks);
+	report("workers %s %u sleeps %lu ticks %lu", p->name, after.num,
+	       after.sleeps, after.ticks);
+	report("exit %s killed", p->argv[0]);
+	report("done");
+	power_off();
 }
 
 static void answer(struct group *g, struct program *p, const char *word,
@@ -312,11 +336,13 @@ static void answer(struct group *g, struct program *p, const char *word,
 		p->held = true;
 		release(g);
 	} else if (!strcmp(word, "kill")) {
-		/* The others would have pages and workers, too */
+		/* Other VMMs would still have pages and workers */
 		if (g->num > 1)
 			fail("kill is for a VMM that runs alone");
 		p->asked_kill = true;
 		kill(-p->pid, SIGKILL);
+	} else if (!strcmp(word, "poweroff")) {
+		power_off_during(p);
 	} else if (!strcmp(word, "reboot")) {
 		write_all(p->answer,
 			  p->reboots < (unsigned int)atoi(arg) ? "y\n" : "n\n",
@@ -349,7 +375,7 @@ static void pass_on(struct group *g, struct program *p, const char *buf,
 		p->len = 0;
 		if (p->line[0] != '@' || !asks(p->line, word, arg))
 			continue;
-		/* Facts come behind the line that asks for them */
+		/* Facts must come behind the line that asks for them */
 		put(p, buf + done, i + 1 - done);
 		done = i + 1;
 		answer(g, p, word, arg);
@@ -365,7 +391,7 @@ struct left {
 	unsigned long tables;	/* in kB */
 };
 
-/* Wait until VMMs have left nothing but page tables of at most this size, or for FREE_MS */
+/* Wait until only page tables of at most this size are left, or for FREE_MS */
 static struct left wait_for_free(unsigned long most_tables)
 {
 	long long end = now_ms() + FREE_MS;
@@ -382,7 +408,7 @@ static struct left wait_for_free(unsigned long most_tables)
 	}
 }
 
-/* A VMM was killed during IO: is everything free that it had? */
+/* Test that a VMM that was killed during IO has left nothing */
 static void test_freed(struct program *p, int status)
 {
 	struct left left = wait_for_free(p->idle);
@@ -494,7 +520,7 @@ static void ended(struct group *g, struct program *p)
 		say(p, "exit %s status %d", p->argv[0], WEXITSTATUS(status));
 	write_all(report_fd, p->kept, p->kept_len);
 	free(p->kept);
-	/* It is no longer waited for */
+	/* The other guests need not wait for this one any more */
 	release(g);
 }
 
@@ -574,7 +600,7 @@ static void run(struct group *g)
 			}
 		}
 	}
-	/* Processes that they have left behind */
+	/* Reap processes that the programs have left behind */
 	while (waitpid(-1, NULL, WNOHANG) > 0)
 		;
 }

@@ -7,6 +7,7 @@
  *	hold		wait for all guests that run at the same time, and report
  *			the facts about them
  *	kill		kill the VMM, then test that the kernel has freed everything
+ *	poweroff	power the host off, while the VMM runs
  *	reboot N	may the guest reboot, because it has done so less than N
  *			times? The answer is y or n
  *	unplug ID	request that the guest gives up the device of the VMM that
@@ -14,7 +15,7 @@
  *	plug ID		wait until it is gone, and plug it in again
  *	update		let the VMM execute itself and keep the guest (QEMU's cpr-exec)
  *
- * Except to "kill", the answer is a line on the VMM's input.
+ * Except to "kill" and "poweroff", the answer is a line on the VMM's input.
  */
 #ifndef __SELFTEST_IOMMU_QEMU_PROGRAM_H
 #define __SELFTEST_IOMMU_QEMU_PROGRAM_H
@@ -38,8 +39,8 @@ void run_test(char **argv);
 void run_vmms(const char **names, char ***argvs, unsigned int num);
 
 /*
- * Test that the VMMs have left nothing: no pinned page and no worker, and page tables
- * that take no more memory than at the first call
+ * Test that the VMMs have left nothing: no pinned page and no worker, and page
+ * tables that take no more memory than at the first call
  */
 void test_left(void);
 
@@ -54,8 +55,8 @@ void qmp_stop(void);
 int qmp_unplug(const char *path, const char *id);
 int qmp_plug(const char *device);
 /*
- * Let the VMM with the arguments @argv execute itself, and go on with the guest. Return:
- * 0 or a negative errno, after a report
+ * Let the VMM with the arguments @argv execute itself, and continue with the
+ * guest. Return: 0 or a negative errno, after a report
  */
 int qmp_update(const char *path, char **argv);
 

@@ -26,8 +26,9 @@ static size_t buf_len;
 static char last[400];
 
 /*
- * Wait for a message that contains @text. An error of QMP ends this, too. No event
- * comes earlier than it is waited for, since the guest has to do its part.
+ * Wait for a message that contains @text. An error of QMP ends the wait, too.
+ * An event cannot come before its wait, because the guest has to do its part
+ * first.
  */
 static int qmp_wait(const char *text)
 {
@@ -117,7 +118,7 @@ static int qmp_open(const char *path)
 	if (qmp_in < 0)
 		return -errno;
 	snprintf(name, sizeof(name), "%s.out", path);
-	/* Not at its end when the VMM executes itself */
+	/* O_RDWR: no end of file when the VMM executes itself */
 	qmp_out = open(name, O_RDWR | O_NONBLOCK | O_CLOEXEC);
 	if (qmp_out < 0)
 		return -errno;
@@ -188,7 +189,7 @@ int qmp_update(const char *path, char **argv)
 	rc = qmp_open(path) ?: qmp_cmd(cmd) ?: qmp_cmd(migrate);
 	if (rc)
 		return done("update", rc);
-	/* The new VMM greets. The old VMM, which has failed, knows why */
+	/* The new VMM sends a greeting, or the old VMM knows the reason */
 	rc = qmp_greeted();
 	if (rc) {
 		qmp_cmd("{\"execute\":\"query-migrate\"}\n");

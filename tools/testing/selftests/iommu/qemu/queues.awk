@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# Workers of command queues in software, from the reports of init: prints results in
-# the form of results.awk.
+# Workers of command queues in software, from the reports of init: prints
+# results in the form of results.awk.
 #
 #   name    the scenario
 #   holds   the number of holds at which a guest must have a worker that has worked

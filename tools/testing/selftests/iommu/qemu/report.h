@@ -14,7 +14,7 @@
  *	exits, workers, invalidations, reads, idle, flooded
  *				facts about devices and guests, see init.c, program.c
  *				and probe.c
- *	hold, kill, reboot, unplug, plug
+ *	hold, kill, poweroff, reboot, unplug, plug
  *				a guest asks for something, see program.h
  */
 #ifndef __SELFTEST_IOMMU_QEMU_REPORT_H

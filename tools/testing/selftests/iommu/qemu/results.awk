@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# Results of a host's report: a line for each test, "pass|fail|skip SCENARIO PROGRAM
-# TEXT", separated by tabs. report.h describes the input. Programs may nest (a guest reports through the VMM
-# that the host runs), so there is a stack of them.
+# Results of a host's report: a line for each test, "pass|fail|skip SCENARIO
+# PROGRAM TEXT", separated by tabs. report.h describes the input. Programs may
+# nest (a guest reports through the VMM that the host runs), so there is a stack
+# of them.
 
 function result(what, text)
 {

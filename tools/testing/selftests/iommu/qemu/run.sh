@@ -29,6 +29,7 @@
 #   OUT       the directory for logs and caches
 #   ARCH      of the host: arm64, or another with a file ARCH.sh
 #   DEBUG_KERNEL  yes if KERNEL has debug.config: slow, and with kmemleak
+#   PAGES     16K or 64K if the pages of KERNEL are not of 4K
 #
 # A scenario is a function in scenarios.sh. It sets the machine, whether the IORT
 # must have CANWBS and HTTU, the actions of init, and the time limit. If results need a
@@ -43,11 +44,13 @@ arch=${ARCH:-arm64}
 [ "$arch" = arm64 ] || . "$here/$arch.sh"
 debug=${DEBUG_KERNEL:-}
 debug=${debug#no}
+pages=${PAGES:-4K}
+pages=${pages#4K}
 # Scenarios that take minutes on a debug kernel are left out
 brief=$debug
 [ -z "${ALL:-}" ] || brief=
 # The name of a scenario in the sums of results
-label=${arch#arm64}${debug:+debug}
+label=${arch#arm64}${debug:+debug}$pages
 slow=${debug:+6}
 slow=${slow:-1}
 verbose=
@@ -64,7 +67,7 @@ die() {
 	exit 1
 }
 
-# The options of every host. They do not depend on the machine that emulates.
+# The options of every host, which must not depend on the machine that emulates
 machine_common() {
 	machine+=(-cpu ${CPU:-max,pauth-impdef=on} ${icount:--smp ${SMP:-2}} -m 2G -nodefaults
 		-display none -no-reboot)
@@ -151,8 +154,9 @@ show() {
 	done
 }
 
-# no_intx_cpio DIR: a table for the initrd, by which the interrupt pins of a device behind
-# the port at slot 12 of the root bus have no route. 1023 is not an interrupt of a GIC.
+# no_intx_cpio DIR: a table for the initrd. By this table, the interrupt pins of
+# a device behind the port at slot 12 of the root bus have no route. 1023 is not
+# an interrupt of a GIC.
 #
 #	Scope (\_SB.PCI0.S90) {
 #		Name (_PRT, Package () { Package () { 0xffff, 0, 0, 1023 } })
@@ -173,7 +177,7 @@ iort_override() {
 	local key dir=$IORT_TABLES
 
 	key=$({ $QEMU --version; cat "$FIRMWARE" "$IORT" | cksum
-		echo "${machine[@]//$OUT/} $httu"; } | sha256sum | cut -c1-16)
+		echo "${machine[@]//$OUT/} $httu $canwbs"; } | sha256sum | cut -c1-16)
 	override=$dir/$key.cpio
 	[ -s "$override" ] && return 0
 	say "reading the IORT of this machine"
@@ -182,10 +186,10 @@ iort_override() {
 		why+=" see $dir/$key/console.log"
 		return 1
 	}
-	iort_cpio "$dir/$key" host $httu
+	iort_cpio "$dir/$key" host "$httu${httu:+ $canwbs}"
 }
 
-# iort_cpio DIR TAG [OPTION]: change the IORT in the report of a machine, for its initrd
+# iort_cpio DIR TAG [OPTIONS]: change the IORT in the report of a machine, for its initrd
 iort_cpio() {
 	local cpio=$1.cpio
 
@@ -199,9 +203,10 @@ iort_cpio() {
 		mv "$cpio.tmp" "$cpio"
 }
 
-# guest_iort_override FILE: the same for the guest of the VMM with these arguments. With
-# the reserved memory of the guest's IORT, by which QEMU keeps the doorbell of MSIs in
-# place, VFIO in the guest refuses the device.
+# guest_iort_override FILE: the same for the guest of the VMM with these
+# arguments. QEMU keeps the doorbell of MSIs in place by reserved memory in the
+# guest's IORT. This must be removed, because VFIO in the guest would refuse the
+# device.
 guest_iort_override() {
 	local key dir=$IORT_TABLES
 
@@ -222,7 +227,7 @@ guest_iort_override() {
 	vmm_end
 }
 
-# The kernel and the initrd for the action crash, which are those of the machine
+# The kernel and the initrd for the action "crash": those of this machine
 crash_cpio() {
 	local dir=$OUT/vmm
 
@@ -242,14 +247,14 @@ scenario() {
 	machine=() firmware=(-bios "$FIRMWARE") trace=() console=ttyAMA0
 	judge=judge_$name
 	canwbs=1 httu= limit=120 with_root= with_tests=1 args= extra= kunit= skip= icount=
-	disks=() guest_table= no_intx= with_crash=
+	disks=() guest_table= no_intx= with_crash= splat_known=
 	kargs="panic=-1 iommu.strict=1"
 	"scenario_$name"
 	kargs="console=$console $kargs${KARGS:+ $KARGS}"
 
 	rm -rf "$dir"
 	mkdir -p "$dir"
-	# The drives keep nothing from a run to the next
+	# No run may find data of an earlier run on its drives
 	if [ ${#disks[@]} -gt 0 ]; then
 		rm -f "${disks[@]}"
 		truncate -s 64M "${disks[@]}"
@@ -262,7 +267,7 @@ scenario() {
 		return
 	fi
 	override= why=
-	if { [ "$canwbs" = 1 ] && ! iort_override; } ||
+	if { [ "$canwbs${httu:+1}" != 0 ] && ! iort_override; } ||
 		{ [ -n "$guest_table" ] && ! guest_iort_override "$guest_table"; }; then
 		printf 'fail\t%s\thost\t%s\n' "$title" "$why" >>"$totals"
 		say "$title: FAILED: $why"
@@ -290,8 +295,8 @@ scenario() {
 		awk -v name="$title" -f "$here/kunit.awk" "$dir/console.log" \
 			>>"$dir/results"
 	fi
-	awk -f "$here/splat.awk" "$dir/console.log" "$dir/guest.log" \
-		"$dir/guest2.log" >"$dir/splat"
+	awk -v known="$splat_known" -f "$here/splat.awk" "$dir/console.log" \
+		"$dir/guest.log" "$dir/guest2.log" >"$dir/splat"
 	if [ -s "$dir/splat" ]; then
 		printf 'fail\t%s\tkernel log\tsplat, see %s\n' "$title" \
 			"$dir/splat" >>"$dir/results"

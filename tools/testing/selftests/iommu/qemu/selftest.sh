@@ -29,7 +29,7 @@ count() {
 }
 
 splats() {
-	awk -f "$here/splat.awk" | grep -c '^-\?:[0-9]*$'
+	awk "$@" -f "$here/splat.awk" | grep -c '^-\?:[0-9]*$'
 }
 
 expect "results count" "2 1 1" "$(count results.awk <<-'END'
@@ -191,7 +191,7 @@ vcmdq_report() {
 	@host exits 600 mmio_user 900 wfi 400
 	@host workers on 1 sleeps $((50 + $3)) ticks $((30 + $4))
 	END
-	printf 'insns %d\n' 7 $((7 + $5)) 9000000 $((9000000 + $6)) 20000000 >"$tmp/insns"
+	printf 'insns %d waits 5\n' 7 $((7 + $5)) 9000000 $((9000000 + $6)) 20000000 >"$tmp/insns"
 }
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
@@ -350,6 +350,10 @@ INFO: task kworker/0:1 blocked for more than 60 seconds.
 rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:
 arm-smmu-v3 arm-smmu-v3.0.auto: CMD_SYNC timeout at 0x1 [hwprod 0x2, hwcons 0x3]
 END
+expect "a splat that the scenario makes" 0 "$(echo 'smmu: CMDQ error (cons 0x1): Illegal' |
+	splats -v 'known=CMDQ error .*: Illegal')"
+expect "and another" 1 "$(echo 'smmu: CMDQ error (cons 0x1): Abort' |
+	splats -v 'known=CMDQ error .*: Illegal')"
 while IFS= read -r line; do
 	expect "no splat: $line" 0 "$(printf '[    1.1] %s\n' "$line" | splats)"
 done <<'END'
@@ -382,6 +386,9 @@ httu=$(table 104 1c 00000000000000000d000000)
 out=$("$iort" 1 <<<"$httu" | od -An -v -tx1 | tr -d ' \n')
 expect "HTTU is set, and nothing else of the node" \
 	"${httu:96:48}0b000000" "${out:96:56}"
+out=$("$iort" 1 0 <<<"$httu" | od -An -v -tx1 | tr -d ' \n')
+expect "HTTU and ATS are set, and CANWBS is not" "0b000000 0301000000" \
+	"${out:144:8} ${out: -10}"
 refuse() {
 	"$iort" ${3-} <<<"$2" >/dev/null 2>&1
 	expect "refused: $1" 1 $?

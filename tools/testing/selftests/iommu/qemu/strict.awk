@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# The commands and STEs that a strict SMMU refused, from the log of the emulator: each
-# is a failure, once for each kind. The form is that of results.awk.
+# The commands and STEs that a strict SMMU refused, from the log of the
+# emulator: each is a failure, once for each kind. The form is that of
+# results.awk.
 
 sub(/^SMMUv3 strict: /, "") {
 	if ($1 != "CD:" && !seen[$0]++)

@@ -9,9 +9,9 @@
 # among them; less the NH_ALL that the kernel sends on its own after each
 # invalidation of stage 2.
 #
-# Each of them has come by an IOMMU_HWPT_INVALIDATE of the VMM, which has traced these
-# calls, or by the guest's command queue in software. With ways=1 the table has only
-# the ways.
+# Each of them has come by an IOMMU_HWPT_INVALIDATE of the VMM, which has traced
+# these calls, or by the guest's command queue in software. With ways=1 the
+# table shows only by which of the two.
 #
 # With two=1 it is the guest behind two SMMUs. There is no trace of these, but the
 # sizes of the page tables for it and for a guest with a single SMMU.

@@ -37,27 +37,17 @@ machine_one() {
 	console=ttyS0
 }
 
-# The fuzzer runs for $FUZZ_TIME seconds, or until the kernel reports an error. FUZZ_DIR
-# has the corpus, and gets all findings. With FUZZ_MINIMISE=1 the fuzzer only lists the
-# inputs that the corpus needs.
 scenario_fuzz() {
-	local run=/tests/iommufd_fuzz time=${FUZZ_TIME:-60} options
-
-	about="iommufd under its fuzzer for $time s"
+	about="iommufd with its mock driver"
 	machine_one
 	machine+=(-virtfs "local,path=$FUZZ_DIR,mount_tag=fuzz,security_model=none")
-	options="-max_total_time=$time,-max_len=1024,-len_control=0,-timeout=120"
-	options+=",-rss_limit_mb=0,-reload=0,-print_final_stats=1,-verbosity=1"
-	options+=",-artifact_prefix=/tmp/fuzz/"
-	limit=$((time + 600))
-	args="timeout=$((time + 300)) run=$run,$options${FUZZ_ARGS:+,$FUZZ_ARGS},/tmp/fuzz/corpus"
-	[ -z "${FUZZ_MINIMISE:-}" ] || args="timeout=3000 run=$run,--minimise"
-	# The console and grace periods would take most of the time
-	kargs+=" loglevel=5 rcupdate.rcu_expedited=1 hugepages=8"
+	kargs+=" hugepages=8"
+	fuzz_begin /tests/iommufd_fuzz
 }
 
-# For a kernel with KCSAN: the tests with threads that work against each other. Each has a
-# machine of its own: a report then has a test, and none takes the time of another.
+# For a kernel with KCSAN: the tests with threads that work against each other.
+# Each has a machine of its own, so that a report belongs to a test, and no test
+# takes the time of another.
 race_tests="stress fuzz unbind iopf pasid mmap hw_queue attach veventq_wait dmabuf map_file"
 race_tests+=" change_process"
 
@@ -69,8 +59,8 @@ races() {
 	limit=1500
 	# These work on thousands of pages
 	[[ $1 != @(map_file|change_process|dmabuf) ]] || skip=400
-	# More watchpoints, and longer: another CPU of an emulated machine is slow. Tests
-	# that count on time may fail by this
+	# More watchpoints, and longer: another CPU of an emulated machine is
+	# slow. Tests that depend on time may fail because of this.
 	kargs+=" loglevel=5 kcsan.skip_watch=$skip kcsan.udelay_task=3000"
 	args="timeout=$((limit - 200)) run=/tests/iommufd_$1"
 }

@@ -37,6 +37,7 @@ void smmuv3_stall(SMMUv3State *s, SMMUDevice *sdev, const SMMUTransCfg *cfg,
 		  const struct pci_request *req, SMMUEventInfo *event);
 void smmuv3_record_stall(SMMUv3State *s, struct smmuv3_stall *stall, const Evt *evt);
 void smmuv3_record_stalls(SMMUv3State *s);
+void smmuv3_sync_stalls(SMMUv3State *s);
 void smmuv3_resume(SMMUv3State *s, Cmd *cmd);
 void smmuv3_stall_term(SMMUv3State *s, uint32_t sid);
 void smmuv3_forget_stalls(SMMUv3State *s);

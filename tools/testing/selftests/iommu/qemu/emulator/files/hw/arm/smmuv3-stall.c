@@ -4,7 +4,12 @@
  *
  * A device that stalls sends its request again when it is resumed, so nothing waits in
  * the model itself. A stall has its STAG until then. If the Event queue is full, its
- * event waits as well (7.2): if it were lost, nobody would resume the transaction.
+ * event waits as well (7.2.1): if it were lost, nobody would resume the transaction.
+ *
+ * An invalidation and a CMD_SYNC while the event waits make it stale: there may be
+ * another owner of the stream. The request is then sent again when there is room, and
+ * its next fault is of the new configuration. For a request that the invalidation does
+ * not concern this is permitted, so all of them are sent again after any CMD_SYNC.
  */
 #include "qemu/osdep.h"
 #include "qemu/error-report.h"
@@ -17,6 +22,8 @@ struct smmuv3_stall {
 	uint32_t tag;
 	uint16_t stag;
 	bool recorded;
+	/* The record must not be written */
+	bool stale;
 	Evt record;
 	QTAILQ_ENTRY(smmuv3_stall) next;
 };
@@ -99,27 +106,6 @@ void smmuv3_stall(SMMUv3State *s, SMMUDevice *sdev, const SMMUTransCfg *cfg,
 	event->u.f_walk_eabt.stag = stag;
 }
 
-/* Write the events of stalls as far as there is room */
-void smmuv3_record_stalls(SMMUv3State *s)
-{
-	struct smmuv3_stall *stall;
-
-	QTAILQ_FOREACH(stall, &s->lab.stalls, next) {
-		if (!smmuv3_eventq_enabled(s) || smmuv3_q_full(&s->eventq))
-			return;
-		if (stall->recorded)
-			continue;
-		stall->recorded = true;
-		smmuv3_write_eventq(s, &stall->record);
-	}
-}
-
-void smmuv3_record_stall(SMMUv3State *s, struct smmuv3_stall *stall, const Evt *evt)
-{
-	stall->record = *evt;
-	smmuv3_record_stalls(s);
-}
-
 static void end_stall(SMMUv3State *s, struct smmuv3_stall *stall, bool retry)
 {
 	SMMUDevice *sdev = stall->sdev;
@@ -128,7 +114,41 @@ static void end_stall(SMMUv3State *s, struct smmuv3_stall *stall, bool retry)
 	free_stall(s, stall);
 }
 
-/* CMD_RESUME (4.6.1). Without a stall of this stream and STAG it has no effect */
+/* Write the events of stalls as far as there is room */
+void smmuv3_record_stalls(SMMUv3State *s)
+{
+	struct smmuv3_stall *stall, *tmp;
+
+	QTAILQ_FOREACH_SAFE(stall, &s->lab.stalls, next, tmp) {
+		if (!smmuv3_eventq_enabled(s) || smmuv3_q_full(&s->eventq))
+			return;
+		if (stall->recorded)
+			continue;
+		if (stall->stale) {
+			end_stall(s, stall, true);
+			continue;
+		}
+		stall->recorded = true;
+		smmuv3_write_eventq(s, &stall->record);
+	}
+}
+
+/* CMD_SYNC, after any invalidation */
+void smmuv3_sync_stalls(SMMUv3State *s)
+{
+	struct smmuv3_stall *stall;
+
+	QTAILQ_FOREACH(stall, &s->lab.stalls, next)
+		stall->stale = !stall->recorded;
+}
+
+void smmuv3_record_stall(SMMUv3State *s, struct smmuv3_stall *stall, const Evt *evt)
+{
+	stall->record = *evt;
+	smmuv3_record_stalls(s);
+}
+
+/* CMD_RESUME (4.7.1). Without a stall of this stream and STAG it has no effect */
 void smmuv3_resume(SMMUv3State *s, Cmd *cmd)
 {
 	struct smmuv3_stall *stall = find_stall(s, CMD_RESUME_STAG(cmd));
@@ -138,7 +158,7 @@ void smmuv3_resume(SMMUv3State *s, Cmd *cmd)
 		end_stall(s, stall, CMD_RESUME_AC(cmd));
 }
 
-/* CMD_STALL_TERM (4.6.2) */
+/* CMD_STALL_TERM (4.7.2) */
 void smmuv3_stall_term(SMMUv3State *s, uint32_t sid)
 {
 	struct smmuv3_stall *stall, *tmp;
