@@ -149,16 +149,17 @@ FIXTURE_VARIANT_ADD(charge, veventq)
 	.num = 64,
 };
 
-static size_t charge_num(const FIXTURE_VARIANT(charge) *variant)
+/* The number of calls that take @bytes each, at least @num */
+static size_t charge_num(size_t bytes, size_t num)
 {
-	size_t least = 2 * CHARGE_SLACK / variant->bytes;
+	size_t least = 2 * CHARGE_SLACK / bytes;
 
-	return variant->num > least ? variant->num : least;
+	return num > least ? num : least;
 }
 
 FIXTURE_SETUP(charge)
 {
-	if (charge_num(variant) > CHARGE_MAX)
+	if (charge_num(variant->bytes, variant->num) > CHARGE_MAX)
 		SKIP(return, "charges of %llu KiB in advance would hide objects",
 		     CHARGE_SLACK / 2 / 1024);
 	if (access(CGROUP "/cgroup.controllers", F_OK))
@@ -188,7 +189,7 @@ FIXTURE_TEARDOWN(charge)
 TEST_F(charge, memory)
 {
 	struct iommu_ioas_alloc ioas = { .size = sizeof(ioas) };
-	size_t num = charge_num(variant), i;
+	size_t num = charge_num(variant->bytes, variant->num), i;
 	long before;
 
 	ASSERT_EQ(0, iommufd_ioctl(self->vm.fd, IOMMU_IOAS_ALLOC, &ioas));
