@@ -265,7 +265,7 @@ static int iommufd_pasid_attach(struct iommufd_device *idev, ioasid_t pasid,
 		goto err_iopf;
 
 	/* A device that joins others attaches a PASID that the core has given up */
-	if (!iommufd_pasid_is_set(igroup, pasid)) {
+	if (first || !iommufd_pasid_is_set(igroup, pasid)) {
 		rc = iommu_attach_device_pasid(hwpt->domain, idev->dev, pasid,
 					       &entry->handle->handle);
 		if (rc)

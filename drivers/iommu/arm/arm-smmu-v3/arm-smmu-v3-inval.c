@@ -98,8 +98,9 @@ static int arm_vsmmu_issue(struct arm_vsmmu_inv *inv, u64 *cmds,
 	 * so there is nothing to invalidate. It does not consume commands
 	 * either, and a wait for them would delay the shutdown by a second,
 	 * with interrupts disabled. arm_smmu_device_shutdown() waits for the
-	 * commands that have passed this check: preemption is disabled until
-	 * they have completed.
+	 * commands that have passed this check and are waited for: preemption
+	 * is disabled until these have completed. Earlier blocks of a long call
+	 * may stay in the queue.
 	 */
 	if (unlikely(READ_ONCE(smmu->shut_down)))
 		return 0;

@@ -508,7 +508,7 @@ static int deep_init(struct vmm *vmm)
 /*
  * Use up all memory with vIOMMUs: each is a single allocation, and smaller than
  * a node of an xarray. The kernel frees such nodes only after a grace period,
- * so wait for grace periods until none of them brings back memory.
+ * so wait for grace periods until a wait has brought nothing back.
  */
 static int take_all(struct vmm *vmm)
 {

@@ -795,8 +795,9 @@ static void expect_yields(struct __test_metadata *_metadata,
 	       closing->spun);
 	/* How many these are depends on the load of the machine */
 	EXPECT_LT(0, closing->spun_switches);
+	/* A short close may miss two turns */
 	EXPECT_LE(closing->spun_switches / closing->spun * closing->seconds / 2,
-		  closing->switches);
+		  closing->switches + 2);
 	munmap(closing, PAGE_SIZE);
 }
 

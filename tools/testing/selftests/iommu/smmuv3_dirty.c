@@ -362,14 +362,14 @@ TEST_F(dirty_shared, track)
 	ASSERT_EQ(0, edu_attach_pasid(dev, PASID + 1, t->hwpt_id));
 	ASSERT_EQ(0, hwpt_track_dirty(t->vm.fd, t->hwpt_id, true));
 	for (i = 0; i != 3; i++) {
-		/* All of them have all pages in their caches from the second turn on */
+		/* From the second turn on, all of them have pages 0 and 2 in their caches */
 		dev->dma_flags = ats | EDU_DMA_PASID;
 		edu_set_reg(dev, EDU_REG_PASID, PASID);
 		write_pages(_metadata, t, 0x07);
 		edu_set_reg(dev, EDU_REG_PASID, PASID + 1);
-		write_pages(_metadata, t, 0x1c);
+		write_pages(_metadata, t, 0x1d);
 		dev->dma_flags = ats;
-		write_pages(_metadata, t, 0x71);
+		write_pages(_metadata, t, 0x75);
 		expect_dirty(_metadata, t, NO_CLEAR, 0x7f);
 		expect_dirty(_metadata, t, 0, 0x7f);
 		expect_dirty(_metadata, t, 0, 0);

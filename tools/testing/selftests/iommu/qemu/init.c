@@ -196,6 +196,9 @@ static void do_run(char *args)
 		free(*arg);
 }
 
+/* A program that runs until the host is powered off */
+static pid_t beside;
+
 static void do_beside(char *args)
 {
 	char *argv[MAX_ARGS], c = 0;
@@ -214,6 +217,7 @@ static void do_beside(char *args)
 	}
 	if (pid < 0)
 		fail("no process: %m");
+	beside = pid;
 	close(out[1]);
 	while (c != '\n') {
 		if (read(out[0], &c, 1) != 1)
@@ -546,6 +550,8 @@ int main(int argc, char **argv)
 			do_action(action);
 		}
 	}
+	if (beside && waitpid(beside, NULL, WNOHANG))
+		fail("the program beside has ended");
 	report("done");
 	power_off();
 }
