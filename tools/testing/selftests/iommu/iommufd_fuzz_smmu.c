@@ -414,20 +414,7 @@ RUN(guest)
 	}
 }
 
-/* The registers of a queue, as in smmuv3_vcmdq.h */
-enum {
-	REG_CONS,
-	REG_PROD,
-	REG_CONFIG,
-	REG_STATUS,
-	REG_GERROR,
-	REG_GERRORN,
-	NR_REGS,
-};
-
-#define QUEUE_REGS	0x80
 #define QUEUE_CMDS	(GUEST_PAGE / 16)
-#define CONS_RD		0xfffff
 
 /* No thread of the fuzzer executes the commands, so it tells about their results */
 static void note_result(char *regs, uint8_t op, unsigned int thread)
@@ -444,7 +431,7 @@ static void note_result(char *regs, uint8_t op, unsigned int thread)
 
 RUN(queue)
 {
-	char *regs = (char *)mapping_place(args[0]) + (args[1] & 3) * QUEUE_REGS;
+	char *regs = (char *)mapping_place(args[0]) + (args[1] & 3) * REGS * 4;
 	char *queue = (char *)(uintptr_t)some_address(args[2], 0);
 	__u32 prod, cons = 0, value;
 	unsigned int i;
@@ -487,7 +474,7 @@ RUN(queue)
 		return store32(regs + REG_CONFIG * 4, args[4] & 3, thread);
 	case 6:
 		value = args[5] << (args[6] & 31);
-		return store32(regs + args[4] % (NR_REGS + 2) * 4, value, thread);
+		return store32(regs + args[4] % (REG_GERRORN + 3) * 4, value, thread);
 	default:
 		/* Anywhere in the pages of registers */
 		return touch(regs + (args[4] & 3) * page_size + (args[5] & 0xfc),

@@ -30,9 +30,6 @@
 /* Enough commands to keep the worker busy */
 #define WARM_UP		(16 * QUEUE_CMDS)
 
-/* The registers of a queue */
-enum { REG_CONS, REG_PROD, REG_CONFIG, REG_STATUS, REG_GERROR, REG_GERRORN };
-
 static struct guest g;
 static struct edu dev;
 static __u32 *regs;

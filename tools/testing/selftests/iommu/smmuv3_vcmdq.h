@@ -28,19 +28,7 @@
 /* Time limit for a wait. The kernel polls for microseconds. */
 #define SECONDS		20
 
-/* The registers of a queue */
-enum {
-	REG_CONS,
-	REG_PROD,
-	REG_CONFIG,
-	REG_STATUS,
-	REG_GERROR,
-	REG_GERRORN,
-	REGS = 0x80 / 4,
-};
-
 /* ERR has no meaning unless there is an error */
-#define CONS_RD		0xfffff
 #define CONS_ERR_ILL	(1U << 24)
 #define CONS_ERR_ABT	(2U << 24)
 

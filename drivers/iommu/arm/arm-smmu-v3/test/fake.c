@@ -748,6 +748,7 @@ static int fake_thread_fn(void *arg)
 {
 	struct fake_thread *thread = arg;
 
+	current->kunit_test = thread->test;
 	if (thread->mm)
 		kthread_use_mm(thread->mm);
 	thread->ret = thread->fn(thread);
@@ -762,6 +763,7 @@ void fake_thread_init(struct kunit *test, struct fake_thread *thread,
 {
 	unsigned int cpu;
 
+	thread->test = test;
 	thread->fn = fn;
 	thread->mm = current->mm;
 	thread->task = kthread_create(fake_thread_fn, thread, "fake_thread");

@@ -558,7 +558,6 @@ static void tegra241_vintf_test_stop_stuck(struct kunit *test)
 }
 
 struct vintf_stop {
-	struct kunit *test;
 	struct fake_cmdqv_hw *hw;
 	struct fake_vintf *vintf;
 };
@@ -567,8 +566,6 @@ static int vintf_stop_thread(struct fake_thread *thread)
 {
 	struct vintf_stop *stop = thread->arg;
 
-	/* The stubs are those of the test */
-	current->kunit_test = stop->test;
 	tegra241_vintf_pool_stop(&stop->hw->pool);
 	return 0;
 }
@@ -577,7 +574,6 @@ static int vintf_del_queue_thread(struct fake_thread *thread)
 {
 	struct vintf_stop *stop = thread->arg;
 
-	current->kunit_test = stop->test;
 	fake_lvcmdq_del(stop->vintf, 0);
 	return 0;
 }
@@ -590,7 +586,7 @@ static void tegra241_vintf_test_stop_race(struct kunit *test)
 {
 	struct fake_cmdqv_hw *hw = fake_vintf_hw(test);
 	struct fake_vintf *vintf = fake_vintf_alloc(test, hw, 1);
-	struct vintf_stop stop = { .test = test, .hw = hw, .vintf = vintf };
+	struct vintf_stop stop = { .hw = hw, .vintf = vintf };
 	struct fake_thread shutdown = { .arg = &stop };
 	struct fake_thread vm = { .arg = &stop };
 

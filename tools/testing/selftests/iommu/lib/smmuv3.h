@@ -199,6 +199,20 @@ int viommu_cmd(int fd, __u32 viommu_id, struct smmu_cmd cmd);
 int veventq_alloc(int fd, __u32 viommu_id, __u32 depth, __u32 *veventq_id,
 		  int *veventq_fd);
 
+/* The registers of a command queue in page 0 of a CMDQV, of 4 bytes each */
+enum {
+	REG_CONS,
+	REG_PROD,
+	REG_CONFIG,
+	REG_STATUS,
+	REG_GERROR,
+	REG_GERRORN,
+	REGS = 0x80 / 4,
+};
+
+/* The index in REG_CONS */
+#define CONS_RD		0xfffff
+
 /* The layout in which read() of a vEVENTQ returns an event */
 struct smmu_event {
 	struct iommufd_vevent_header header;

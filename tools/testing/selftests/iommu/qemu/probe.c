@@ -422,6 +422,37 @@ void do_smmus(const char *arg)
 	report("exit smmus status %d", have != want);
 }
 
+/* The kernel log from now on */
+static int open_log(void)
+{
+	int kmsg = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+
+	if (kmsg < 0 || lseek(kmsg, 0, SEEK_END) < 0)
+		fail("cannot read the kernel log: %m");
+	return kmsg;
+}
+
+/* Read the next record of the kernel log. Returns false if there is none by @end */
+static bool next_record(int kmsg, char *record, size_t size, long long end)
+{
+	for (;;) {
+		struct pollfd pfd = { .fd = kmsg, .events = POLLIN };
+		long long left = end - now_ms();
+		ssize_t len;
+
+		if (left <= 0)
+			return false;
+		if (poll(&pfd, 1, left) <= 0)
+			continue;
+		len = read(kmsg, record, size - 1);
+		/* EPIPE: the record was overwritten before it was read */
+		if (len < 0)
+			continue;
+		record[len] = 0;
+		return true;
+	}
+}
+
 /*
  * The next event in the messages of an SMMU's driver: a line with a header, and
  * a line for each word of the record. Lines of another SMMU may be in between.
@@ -432,21 +463,9 @@ static bool next_event(int kmsg, const char *smmu, uint64_t evt[4],
 	unsigned int words = 4;
 	char record[2048];
 
-	for (;;) {
-		struct pollfd pfd = { .fd = kmsg, .events = POLLIN };
-		long long left = end - now_ms();
+	while (next_record(kmsg, record, sizeof(record), end)) {
 		char *text, *next;
-		ssize_t len;
 
-		if (left <= 0)
-			return false;
-		if (poll(&pfd, 1, left) <= 0)
-			continue;
-		len = read(kmsg, record, sizeof(record) - 1);
-		/* EPIPE: the record was overwritten before it was read */
-		if (len < 0)
-			continue;
-		record[len] = 0;
 		record[strcspn(record, "\n")] = 0;
 		text = strchr(record, ';');
 		if (!text)
@@ -464,6 +483,7 @@ static bool next_event(int kmsg, const char *smmu, uint64_t evt[4],
 				return true;
 		}
 	}
+	return false;
 }
 
 /*
@@ -489,9 +509,7 @@ void do_edu(const char *arg)
 		fail("unbind %s: %s", bdf, strerror(-rc));
 	smmu_of(bdf, smmu);
 	group_type(bdf, type, sizeof(type));
-	kmsg = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-	if (kmsg < 0 || lseek(kmsg, 0, SEEK_END) < 0)
-		fail("cannot read the kernel log: %m");
+	kmsg = open_log();
 
 	snprintf(path, sizeof(path), SYS_PCI "/%s/enable", bdf);
 	if (write_str(path, "1"))
@@ -606,23 +624,11 @@ static bool wait_for_log(int kmsg, const char *text)
 	long long end = now_ms() + 30 * 1000;
 	char record[2048];
 
-	for (;;) {
-		struct pollfd pfd = { .fd = kmsg, .events = POLLIN };
-		long long left = end - now_ms();
-		ssize_t len;
-
-		if (left <= 0)
-			return false;
-		if (poll(&pfd, 1, left) <= 0)
-			continue;
-		len = read(kmsg, record, sizeof(record) - 1);
-		/* EPIPE: the record was overwritten before it was read */
-		if (len < 0)
-			continue;
-		record[len] = 0;
+	while (next_record(kmsg, record, sizeof(record), end)) {
 		if (strstr(record, text))
 			return true;
 	}
+	return false;
 }
 
 /*
@@ -645,9 +651,7 @@ void do_queue_error(void)
 	base = cmdqv_address();
 	if (!base)
 		fail("no CMDQV");
-	kmsg = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-	if (kmsg < 0 || lseek(kmsg, 0, SEEK_END) < 0)
-		fail("cannot read the kernel log: %m");
+	kmsg = open_log();
 	page0 = map_phys(base + CMDQV_PAGE0, 4096, false);
 	page1 = map_phys(base + CMDQV_PAGE1, 4096, false);
 	queue = cmdqv_read(page1, 0) | (uint64_t)cmdqv_read(page1, 1) << 32;
