@@ -109,7 +109,7 @@ help:
 	@echo '  make refresh   copy the commits of build/linux back to patches/ and new files'
 	@echo '  make rebase    LINUX=DIR: rebase the series onto the unpacked 6.12.y in DIR'
 	@echo '  make check     run checkpatch, compilers and sparse on the series'
-	@echo '  make check-all also build each commit in seven configurations, and the'
+	@echo '  make check-all also build each commit in eight configurations, and the'
 	@echo '                 configuration of Debian; build the documentation; run the rest'
 	@echo "                 of the debug kernel's tests, x86-64, and mainline's tests; takes"
 	@echo '                 hours'
