@@ -30,6 +30,10 @@
  * for each PASID of the domain, through a queue that all users of the IOMMU share,
  * and may have to wait for them with interrupts disabled. So there must not be
  * more than a few.
+ *
+ * This also bounds the memory of a group that nobody is charged for: the core and
+ * the IOMMU driver allocate their entries for a PASID under locks that other VMs
+ * wait for, and reclaim in a cgroup at its limit would take long.
  */
 #define IOMMUFD_GROUP_PASIDS_MAX	64
 

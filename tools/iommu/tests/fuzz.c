@@ -151,12 +151,12 @@ static const char *try(const struct table *t, bool fdt, struct tally *tally)
 	return wrong;
 }
 
-/* Slow cases may show only here: a crash then reports the case */
+/* CPU time. Slow cases may show only here: a crash then reports the case */
 static uint64_t now_ms(void)
 {
 	struct timespec ts;
 
-	clock_gettime(CLOCK_MONOTONIC, &ts);
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts);
 	return ts.tv_sec * 1000ULL + ts.tv_nsec / 1000000;
 }
 
@@ -167,7 +167,7 @@ int main(int argc, char **argv)
 	unsigned int kind, bad = 0;
 
 	/* Stop a table that makes a walk run forever */
-	alarm(120);
+	alarm(600);
 	/* Keep the output even if a sanitizer stops the program */
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	printf("TAP version 13\n1..%d\n", NR_IORTS + NR_FDTS);

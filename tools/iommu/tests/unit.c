@@ -908,7 +908,7 @@ int main(int argc, char **argv)
 	snprintf(dir, sizeof(dir), "/tmp/smmu-nesting.XXXXXX");
 	must(mkdtemp(dir), dir);
 	/* Stop a table that makes a walk run forever */
-	alarm(60);
+	alarm(600);
 	/* Keep the output even if a sanitizer stops the program */
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	printf("TAP version 13\n");

@@ -155,7 +155,8 @@ static bool arm_vsmmu_atc_answers(struct arm_smmu_master *master)
 	if (!READ_ONCE(master->guest_ats))
 		return false;
 	pdev = to_pci_dev(master->dev);
-	if (pci_dev_is_disconnected(pdev))
+	/* A frozen device has no link until its reset, which empties the ATC */
+	if (pci_channel_offline(pdev))
 		return false;
 	state = READ_ONCE(pdev->current_state);
 	return state == PCI_D0 || state == PCI_UNKNOWN;

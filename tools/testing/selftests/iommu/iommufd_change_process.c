@@ -665,7 +665,7 @@ static bool gets(pid_t pid, char state)
 	FILE *f;
 
 	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-	for (i = 0; i != 5000; i++) {
+	for (i = 0; i != 30000; i++) {
 		f = fopen(path, "re");
 		if (!f)
 			return false;
@@ -724,6 +724,16 @@ struct turns {
 #define CHANGES		200
 #define LEAST_CHANGES	10
 
+static void count_success(unsigned int *num)
+{
+	__atomic_fetch_add(num, 1, __ATOMIC_RELAXED);
+}
+
+static unsigned int successes(const unsigned int *num)
+{
+	return __atomic_load_n(num, __ATOMIC_RELAXED);
+}
+
 /* A second IOAS comes and goes, with a domain and with pages of the first */
 static void *copy_and_destroy(void *arg)
 {
@@ -736,7 +746,7 @@ static void *copy_and_destroy(void *arg)
 		if (!_test_cmd_mock_domain(turns->fd, ioas_id, &stdev_id, NULL,
 					   NULL)) {
 			if (!copy(turns->fd, turns->ioas_id, ioas_id, 0, NUM))
-				turns->copies++;
+				count_success(&turns->copies);
 			_test_ioctl_destroy(turns->fd, stdev_id);
 		}
 		/* EBUSY: the ioctl of another thread holds the IOAS */
@@ -753,7 +763,7 @@ static void *map_and_unmap(void *arg)
 
 	while (!__atomic_load_n(&turns->stop, __ATOMIC_RELAXED)) {
 		if (!map(turns->fd, turns->ioas_id, turns->file, 2 * NUM, NUM))
-			turns->maps++;
+			count_success(&turns->maps);
 		unmap(turns->fd, turns->ioas_id, 2 * NUM, NUM);
 	}
 	return NULL;
@@ -774,7 +784,9 @@ TEST_F_TIMEOUT(change_process, race, 240)
 	ASSERT_EQ(0, pthread_create(&threads[0], NULL, copy_and_destroy,
 				    &turns));
 	ASSERT_EQ(0, pthread_create(&threads[1], NULL, map_and_unmap, &turns));
-	for (calls = 0; done < CHANGES && now() < end; calls++) {
+	/* On a busy machine, a thread may begin after many changes */
+	for (calls = 0; (done < CHANGES || !successes(&turns.copies) ||
+			 !successes(&turns.maps)) && now() < end; calls++) {
 		rc = ask(calls % 2 ? &self->a : &self->b, CHANGE, 0, 0);
 		if (!rc)
 			done++;

@@ -785,6 +785,16 @@ static void *race_thread(void *arg)
 	return NULL;
 }
 
+/* Whether each racer has succeeded, and a map has met a revocation */
+static bool racers_met(const struct racer *racers, unsigned int num)
+{
+	while (num--) {
+		if (!racers[num].done)
+			return false;
+	}
+	return racers[1].away;
+}
+
 /* Maps, domains and revocations at the same time leave no partial mapping */
 TEST_F_TIMEOUT(dmabuf, race, 100)
 {
@@ -807,9 +817,8 @@ TEST_F_TIMEOUT(dmabuf, race, 100)
 		ASSERT_EQ(0, pthread_create(&racers[i].thread, NULL,
 					    race_thread, &racers[i]));
 	}
-	/* Go on until a map has met a revocation */
-	while (now() < end || ((!racers[1].away || !racers[1].done) &&
-			       now() < end + 25))
+	while (now() < end || (!racers_met(racers, ARRAY_SIZE(racers)) &&
+			       now() < end + 60))
 		usleep(10000);
 	race.stop = true;
 	for (i = 0; i != ARRAY_SIZE(racers); i++) {

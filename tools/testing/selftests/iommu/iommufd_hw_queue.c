@@ -424,7 +424,7 @@ static bool unmap_met(const struct racer *racers)
 }
 
 /* A queue must not depend on a queue that is being destroyed */
-TEST_F(hw_queue, race_depend)
+TEST_F_TIMEOUT(hw_queue, race_depend, 100)
 {
 	struct stress stress = { .fd = self->fd, .viommu = self->viommu,
 				 .met = queues_met };
@@ -444,7 +444,7 @@ TEST_F(hw_queue, race_depend)
 	EXPECT_EQ(0, destroy(self->fd, self->viommu));
 }
 
-TEST_F(hw_queue, race_unmap)
+TEST_F_TIMEOUT(hw_queue, race_unmap, 100)
 {
 	struct stress stress = { .fd = self->fd, .ioas = self->ioas,
 				 .viommu = self->viommu, .met = unmap_met };

@@ -93,12 +93,12 @@ static int mock_plug(int fd, __u32 *ioas, __u32 *stdev, __u32 *dev_id,
 /* Destroy the object as soon as other threads have released it */
 static int destroy_soon(int fd, __u32 id)
 {
-	unsigned int tries = 1000000;
+	double end = now() + SOON;
 	int rc;
 
 	do {
 		rc = destroy(fd, id);
-	} while (rc == -EBUSY && --tries);
+	} while (rc == -EBUSY && now() < end);
 	return rc == -EBUSY ? -ETIME : rc;
 }
 

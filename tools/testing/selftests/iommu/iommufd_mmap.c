@@ -459,7 +459,7 @@ static bool first_three_met(const struct racer *racers)
 	return racers[0].got[0] && racers[1].got[0] && racers[2].got[0];
 }
 
-TEST_F(mem, race_mmap)
+TEST_F_TIMEOUT(mem, race_mmap, 100)
 {
 	struct mmap_race race = {
 		.stress = { .fd = self->fd, .dev.id = self->dev,
@@ -546,7 +546,7 @@ static void do_move(struct racer *racer)
 		munmap(mem, 2 * PAGE_SIZE);
 }
 
-TEST_F(doorbell, race_zap)
+TEST_F_TIMEOUT(doorbell, race_zap, 100)
 {
 	struct mmap_race race = {
 		.stress = { .fd = self->fd, .viommu = self->viommu,
@@ -564,7 +564,7 @@ TEST_F(doorbell, race_zap)
 		EXPECT_TRUE(got_only(&racers[i], 0));
 	EXPECT_TRUE(first_three_met(racers));
 	/* No store was lost either */
-	EXPECT_EQ(racers[0].got[0] * 1000, load(self->page[0]));
+	EXPECT_EQ((__u32)(racers[0].got[0] * 1000), load(self->page[0]));
 	EXPECT_NE(0, race.checked);
 }
 

@@ -290,7 +290,7 @@ static bool wait_for_waiting(int fd, const struct mock *dev)
 	unsigned int i;
 	__u32 waiting;
 
-	for (i = 0; i != 5000; i++) {
+	for (i = 0; i != 30000; i++) {
 		if (gates(fd, dev, MOCK_GATE_QUERY, &waiting))
 			return false;
 		if (waiting == 1)
@@ -358,7 +358,7 @@ static bool call_waits(struct call *call)
 {
 	unsigned int i, asleep = 0;
 
-	for (i = 0; asleep < 50 && i != 5000; i++) {
+	for (i = 0; asleep < 50 && i != 30000; i++) {
 		pid_t tid = __atomic_load_n(&call->tid, __ATOMIC_SEQ_CST);
 
 		if (__atomic_load_n(&call->done, __ATOMIC_SEQ_CST))

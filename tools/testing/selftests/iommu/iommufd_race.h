@@ -10,6 +10,8 @@
 
 /* Seconds that threads work against each other */
 #define STRESS_SECONDS	1.5
+/* Seconds that they may need in addition to meet, on a busy machine */
+#define MEET_SECONDS	60
 
 /*
  * Threads that work against each other for a while. A racer counts the errnos
@@ -121,6 +123,7 @@ static void run_racers(struct stress *stress, struct racer *racers,
 		       unsigned int num, double seconds)
 {
 	unsigned int i;
+	double end;
 
 	assert(num <= MAX_RACERS);
 	stress->stop = false;
@@ -133,8 +136,8 @@ static void run_racers(struct stress *stress, struct racer *racers,
 				       &racers[i]));
 	}
 	usleep(seconds * 1e6);
-	/* On a busy machine, the racers may need longer to meet */
-	for (i = 0; i < 250 && stress->met && !stress->met(racers); i++)
+	end = now() + MEET_SECONDS;
+	while (stress->met && !stress->met(racers) && now() < end)
 		usleep(100 * 1000);
 	stress->stop = true;
 	for (i = 0; i < num; i++)

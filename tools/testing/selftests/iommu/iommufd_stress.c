@@ -86,7 +86,7 @@ TEST_F_TIMEOUT(viommu, race_vdevice_destroyed_twice, 100)
 
 	/* If necessary, go on until each of them has been the first */
 	for (i = 0; now() < end || ((!by_device || by_device == i) &&
-				    now() < end + 25); i++) {
+				    now() < end + MEET_SECONDS); i++) {
 		ASSERT_EQ(0, plug(self->fd, self->ioas, 0, &dev));
 		ASSERT_EQ(0, vdevice_alloc(self->fd, self->viommu, dev.id,
 					   VIRT_ID, &by_id.id));
@@ -165,7 +165,7 @@ static void do_invalidate_slowly(struct racer *racer)
  * device, which may belong to another VM by then. This includes an invalidation
  * that has begun before.
  */
-TEST_F(viommu, race_invalidate_vdevice_destroy)
+TEST_F_TIMEOUT(viommu, race_invalidate_vdevice_destroy, 100)
 {
 	struct stress stress = { .fd = self->fd, .viommu = self->viommu };
 	struct racer racers[] = { { .once = do_invalidate_slowly },
@@ -182,7 +182,9 @@ TEST_F(viommu, race_invalidate_vdevice_destroy)
 		ASSERT_EQ(0, pthread_create(&racers[i].thread, NULL,
 					    racer_thread, &racers[i]));
 	}
-	for (i = 0; now() < end; i++) {
+	/* Each turn waits for grace periods, so there may be few turns */
+	for (i = 0; now() < end || (!reached && now() < end + MEET_SECONDS);
+	     i++) {
 		ASSERT_EQ(0, plug(self->fd, self->ioas, 0, &dev));
 		ASSERT_EQ(0, vdevice_alloc(self->fd, self->viommu, dev.id,
 					   VIRT_ID, &vdev));
@@ -716,6 +718,20 @@ struct closing {
 
 /* Long enough for some turns on a busy machine */
 #define SPIN_SECONDS	0.6
+#define MOST_OBJECTS	0x20000
+
+/*
+ * Whether others got their turns during the close. How many these are depends
+ * on the load of the machine. A short close may miss two of them.
+ */
+static bool yields(const struct closing *closing)
+{
+	long missed = closing->seconds < SPIN_SECONDS ? 2 : 0;
+
+	return closing->spun_switches &&
+	       closing->spun_switches / closing->spun * closing->seconds / 2 <=
+		       closing->switches + missed;
+}
 
 static long switches(void)
 {
@@ -778,9 +794,14 @@ static void expect_yields(struct __test_metadata *_metadata,
 	CPU_ZERO(&cpus);
 	CPU_SET(sched_getcpu(), &cpus);
 	ASSERT_EQ(0, sched_setaffinity(0, sizeof(cpus), &cpus));
-	/* A close must take much longer than a turn of the scheduler */
+	/*
+	 * A close must take much longer than a turn of the scheduler. If the
+	 * CPU itself was away for a while, it only seems to have taken long, or
+	 * to have missed turns: try again.
+	 */
 	do {
-		num *= 2;
+		if (closing->seconds < SPIN_SECONDS && num < MOST_OBJECTS)
+			num *= 2;
 		pid = fork();
 		if (!pid)
 			close_many(closing, num, make);
@@ -789,15 +810,12 @@ static void expect_yields(struct __test_metadata *_metadata,
 		while (!waitpid(pid, &status, WNOHANG))
 			;
 		ASSERT_EQ(0, status);
-	} while (closing->seconds < SPIN_SECONDS && num < 1 << 17 && now() < end);
+	} while ((closing->seconds < SPIN_SECONDS && num < MOST_OBJECTS &&
+		  now() < end) || (!yields(closing) && now() < end + 30));
 	TH_LOG("%u of them, %.3f s to close, %ld turns of others, %ld in %.3f s of user space",
 	       num, closing->seconds, closing->switches, closing->spun_switches,
 	       closing->spun);
-	/* How many these are depends on the load of the machine */
-	EXPECT_LT(0, closing->spun_switches);
-	/* A short close may miss two turns */
-	EXPECT_LE(closing->spun_switches / closing->spun * closing->seconds / 2,
-		  closing->switches + 2);
+	EXPECT_TRUE(yields(closing));
 	munmap(closing, PAGE_SIZE);
 }
 

@@ -13,8 +13,12 @@
 #include "iommufd_calls.h"
 #include "slow_page.h"
 
-/* Seconds that a call may take if it must not wait for a blocked call */
-#define SOON	5
+/*
+ * Seconds that a call may take if it must not wait for a blocked call. A grace
+ * period may take several of them on a busy machine. A call that has missed its
+ * wakeup waits for a minute, or for ever.
+ */
+#define SOON	30
 
 /* An ioctl in a thread of its own */
 struct call {
@@ -72,7 +76,7 @@ static char task_state(int tid)
 /* Return: whether the thread soon gets into this state */
 static bool call_gets(struct call *call, char state)
 {
-	double end = now() + 5;
+	double end = now() + SOON;
 
 	while (now() < end) {
 		if (call->tid && task_state(call->tid) == state)

@@ -12,11 +12,16 @@
 
 #include <linux/vfio.h>
 
+#include "lib/clock.h"
 #include "lib/hwpoison.h"
 #include "smmuv3_vm.h"
 
-/* The time that the driver waits for a CMD_SYNC */
-#define SYNC_TIMEOUT_MS	1000
+/* The seconds that the driver waits for a CMD_SYNC */
+#define SYNC_TIMEOUT	1.0
+/* The limit of a wait that must succeed */
+#define SECONDS		60
+/* Attempts, if the machine is too slow for the driver */
+#define MANY_ATTEMPTS	6
 
 static struct iommu_hwpt_arm_smmuv3 ste_eats(__u64 cd)
 {
@@ -269,7 +274,7 @@ static int switch_eats(struct worker *w)
  * that it has translated must never be refused, because this would be an event
  * for the host.
  */
-TEST_F_TIMEOUT(ats, eats_under_dma, 120)
+TEST_F_TIMEOUT(ats, eats_under_dma, 300)
 {
 	struct vm *vm = &self->vm;
 	struct worker w = {
@@ -277,7 +282,7 @@ TEST_F_TIMEOUT(ats, eats_under_dma, 120)
 		.once = switch_eats,
 		.ids = { vm->v.hwpt_s1, self->eats },
 	};
-	time_t end = time(NULL) + 60;
+	time_t end = time(NULL) + 240;
 	unsigned int dmas[2] = {};
 	__u64 a = guest_page(&vm->g);
 
@@ -469,16 +474,32 @@ static int attach_s1(struct vm *vm)
 	return edu_attach(&vm->dev, vm->v.hwpt_s1);
 }
 
-static bool pending(struct vm *vm)
+/* Whether the call waits for the device. If it ends, it does not */
+static bool pending(struct vm *vm, struct call *c)
 {
-	int i;
+	double end = now() + SECONDS;
+	bool done;
 
-	for (i = 0; i != SYNC_TIMEOUT_MS; i++) {
+	do {
+		done = call_done(c);
 		if (edu_reg(&vm->dev, EDU_REG_PENDING))
 			return true;
 		usleep(1000);
-	}
+	} while (!done && now() < end);
 	return false;
+}
+
+/*
+ * On a busy machine, test, device or interrupt may get no CPU for so long that
+ * the driver gives up, and is right to. Return: whether to try again
+ */
+static bool too_late(struct __test_metadata *_metadata, double took,
+		     unsigned int *attempts)
+{
+	if (took < SYNC_TIMEOUT || ++*attempts == MANY_ATTEMPTS)
+		return false;
+	TH_LOG("try again, as this has taken %.1f s", took);
+	return true;
 }
 
 /* An ATC_INV must complete when the device has answered, not before */
@@ -523,24 +544,44 @@ TEST_F(slow, waited_for)
 	struct call call = { .vm = vm, .fn = variant->fn };
 	__u64 old = HOLE_IPA + 0x3000, new = guest_page(&vm->g);
 	bool unmap = variant->fn == unmap_hole;
+	unsigned int attempts = 0;
+	bool waits, done[2];
+	double start, took;
+	__u64 landed;
+	int rc;
 
-	ASSERT_EQ(0, guest_map(&vm->g, HOLE_IPA, HOLE_SIZE, true));
-	vm_map(vm, IOVA_A, old);
-	EXPECT_EQ(old, vm_lands(vm, IOVA_A));
-	if (!unmap)
-		vm_map(vm, IOVA_A, new);
-	ASSERT_EQ(0, vm_cmd(vm, cmd_nh_all(any_vmid())));
+	do {
+		if (attempts)
+			klog_mark(_metadata->name);
+		if (!attempts || unmap)
+			ASSERT_EQ(0, guest_map(&vm->g, HOLE_IPA, HOLE_SIZE,
+					       true));
+		vm_map(vm, IOVA_A, old);
+		ASSERT_EQ(0, vm_cmd(vm, cmd_nh_all(any_vmid())));
+		EXPECT_EQ(old, vm_lands(vm, IOVA_A));
+		if (!unmap)
+			vm_map(vm, IOVA_A, new);
+		ASSERT_EQ(0, vm_cmd(vm, cmd_nh_all(any_vmid())));
 
-	edu_set_reg(&vm->dev, EDU_REG_ANSWER, EDU_ANSWER_LATER);
-	call_start(_metadata, &call);
-	EXPECT_TRUE(pending(vm));
-	/* Until the answer, the device uses what it has */
-	EXPECT_FALSE(call_done(&call));
-	EXPECT_EQ(old, vm_lands(vm, IOVA_A));
-	EXPECT_FALSE(call_done(&call));
-	edu_set_reg(&vm->dev, EDU_REG_ANSWER, 0);
-	edu_set_reg(&vm->dev, EDU_REG_PENDING, 0);
-	EXPECT_EQ(0, call_end(&call));
+		edu_set_reg(&vm->dev, EDU_REG_ANSWER, EDU_ANSWER_LATER);
+		call.done = false;
+		start = now();
+		call_start(_metadata, &call);
+		waits = pending(vm, &call);
+		/* Until the answer, the device uses what it has */
+		done[0] = call_done(&call);
+		landed = vm_lands(vm, IOVA_A);
+		done[1] = call_done(&call);
+		edu_set_reg(&vm->dev, EDU_REG_ANSWER, 0);
+		edu_set_reg(&vm->dev, EDU_REG_PENDING, 0);
+		rc = call_end(&call);
+		took = now() - start;
+	} while (too_late(_metadata, took, &attempts));
+	EXPECT_TRUE(waits);
+	EXPECT_FALSE(done[0]);
+	EXPECT_EQ(old, landed);
+	EXPECT_FALSE(done[1]);
+	EXPECT_EQ(0, rc);
 	EXPECT_EQ(unmap ? NOWHERE : new, vm_lands(vm, IOVA_A));
 }
 
@@ -586,21 +627,42 @@ TEST_F(slow_end, waits_for_guest)
 	struct vm *vm = &self->vm;
 	struct call inv = { .vm = vm, .fn = inv_a };
 	__u64 a = guest_page(&vm->g);
+	unsigned int attempts = 0;
+	double start, took;
+	bool waits;
+	int rc[2];
 
 	vm_map(vm, IOVA_A, a);
-	EXPECT_EQ(a, vm_lands(vm, IOVA_A));
-	edu_set_reg(&vm->dev, EDU_REG_ANSWER, EDU_ANSWER_SLOWLY);
-	call_start(_metadata, &inv);
-	ASSERT_TRUE(pending(vm));
-	EXPECT_EQ(0, variant->fn(vm));
-	/* If it were not for the wait, the device would not have answered */
-	EXPECT_EQ(0, call_end(&inv));
+	do {
+		if (attempts)
+			klog_mark(_metadata->name);
+		EXPECT_EQ(a, vm_lands(vm, IOVA_A));
+		edu_set_reg(&vm->dev, EDU_REG_ANSWER, EDU_ANSWER_SLOWLY);
+		inv.done = false;
+		start = now();
+		call_start(_metadata, &inv);
+		waits = pending(vm, &inv);
+		/*
+		 * From now on, it takes 200 ms until the device answers. The
+		 * host may still invalidate after this time.
+		 */
+		edu_set_reg(&vm->dev, EDU_REG_PENDING, 0);
+		edu_set_reg(&vm->dev, EDU_REG_ANSWER, 0);
+		rc[0] = variant->fn(vm);
+		rc[1] = call_end(&inv);
+		took = now() - start;
 
-	edu_set_reg(&vm->dev, EDU_REG_ANSWER, 0);
-	ASSERT_EQ(0, edu_attach(&vm->dev, self->eats));
-	edu_load(&vm->dev, &vm->g, IOVA_A, a);
+		ASSERT_EQ(0, edu_attach(&vm->dev, self->eats));
+		edu_load(&vm->dev, &vm->g, IOVA_A, a);
+	} while (too_late(_metadata, took, &attempts));
+	EXPECT_TRUE(waits);
+	EXPECT_EQ(0, rc[0]);
+	/* If it were not for the wait, the device would not have answered */
+	EXPECT_EQ(0, rc[1]);
 	EXPECT_EQ(a, vm_lands(vm, IOVA_A));
 }
+
+#define ATC_TIMEOUT	"ATC invalidate timeout"
 
 /*
  * If a device does not answer, the ATC_INV fails, and none of the commands of
@@ -615,18 +677,29 @@ TEST_F(ats, no_answer)
 		cmd_atc_inv(VSID, IOVA_A, 0),
 		cmd_nh_all(any_vmid()),
 	};
+	unsigned int attempts = 0;
+	double start;
 	__u32 num;
-	int i;
+	int i, rc;
 
 	ASSERT_EQ(0, run_on(1));
 	vm_map(vm, IOVA_A, a);
 	EXPECT_EQ(a, vm_lands(vm, IOVA_A));
 	vm_map(vm, IOVA_A, b);
-	for (i = 0; i != 3; i++) {
+	for (i = 0; i != 3;) {
+		klog_mark(_metadata->name);
 		edu_set_reg(&vm->dev, EDU_REG_ANSWER, EDU_ANSWER_NEVER);
 		num = 3;
-		EXPECT_EQ(-ETIMEDOUT, viommu_cmds(vm->fd, vm->v.viommu_id, cmds,
-						  &num));
+		start = now();
+		rc = viommu_cmds(vm->fd, vm->v.viommu_id, cmds, &num);
+		if (too_late(_metadata, now() - start, &attempts)) {
+			/* The interrupt of the error comes in the end */
+			while (!klog_count(ATC_TIMEOUT) &&
+			       now() < start + SECONDS)
+				usleep(10000);
+			continue;
+		}
+		EXPECT_EQ(-ETIMEDOUT, rc);
 		EXPECT_EQ(0, num);
 		EXPECT_EQ(a, vm_lands(vm, IOVA_A));
 		edu_set_reg(&vm->dev, EDU_REG_ANSWER, 0);
@@ -634,9 +707,10 @@ TEST_F(ats, no_answer)
 		num = 1;
 		EXPECT_EQ(0, viommu_cmds(vm->fd, vm->v.viommu_id, cmds, &num));
 		EXPECT_EQ(1, num);
+		EXPECT_EQ(1, klog_count(ATC_TIMEOUT));
+		EXPECT_EQ(0, klog_count("CMD_SYNC timeout"));
+		i++;
 	}
-	EXPECT_EQ(3, klog_count("ATC invalidate timeout"));
-	EXPECT_EQ(0, klog_count("CMD_SYNC timeout"));
 	num = 3;
 	EXPECT_EQ(0, viommu_cmds(vm->fd, vm->v.viommu_id, cmds, &num));
 	EXPECT_EQ(3, num);

@@ -484,7 +484,7 @@ static void migrate(struct __test_metadata *_metadata, struct tracked *t,
 	struct worker w = { .once = write_any, .data = t };
 	static __u8 copy[NPAGES][GUEST_PAGE];
 	unsigned int copied = 0;
-	double end = now() + 60;
+	double end = now() + 240;
 	int i;
 
 	write_pages(_metadata, t, ALL_PAGES);
@@ -495,7 +495,9 @@ static void migrate(struct __test_metadata *_metadata, struct tracked *t,
 	worker_start(_metadata, &w);
 	if (other)
 		worker_start(_metadata, other);
-	while (worker_turns(&w) < MANY_WRITES && now() < end)
+	/* Many pages are written again after they have been read */
+	while ((worker_turns(&w) < MANY_WRITES || copied <= 2 * NPAGES) &&
+	       now() < end)
 		copy_dirty(_metadata, t, copy, &copied);
 	if (other)
 		worker_stop(_metadata, other);
@@ -503,7 +505,6 @@ static void migrate(struct __test_metadata *_metadata, struct tracked *t,
 	copy_dirty(_metadata, t, copy, &copied);
 
 	EXPECT_LE(MANY_WRITES, w.turns);
-	/* Many were written again after they had been read */
 	EXPECT_LT(2 * NPAGES, copied);
 	for (i = 0; i != NPAGES; i++) {
 		EXPECT_EQ(0, memcmp(copy[i], guest_ptr(&t->vm.g, t->ipa[i]),
@@ -518,7 +519,7 @@ static void migrate(struct __test_metadata *_metadata, struct tracked *t,
 	expect_dirty(_metadata, t, 0, 0);
 }
 
-TEST_F_TIMEOUT(dirty, migrate, 90)
+TEST_F_TIMEOUT(dirty, migrate, 300)
 {
 	migrate(_metadata, &self->t, NULL);
 }
@@ -553,7 +554,7 @@ FIXTURE_TEARDOWN(dirty_attach)
 	vm_stop(_metadata, &self->t.vm);
 }
 
-TEST_F_TIMEOUT(dirty_attach, migrate, 90)
+TEST_F_TIMEOUT(dirty_attach, migrate, 300)
 {
 	struct tracked *t = &self->t;
 	struct worker other = {

@@ -45,7 +45,7 @@ TEST_F(group, first_leaves)
 	edu_close(&self->dev[0]);
 
 	ASSERT_EQ(0, edu_msi_enable(left));
-	EXPECT_TRUE(edu_msi_arrives(left, 1000));
+	EXPECT_TRUE(edu_msi_arrives(left, EDU_MS));
 	page = guest_page(&self->g);
 	EXPECT_EQ(page, lands(left, &self->g, page));
 }

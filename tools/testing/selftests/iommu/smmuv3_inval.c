@@ -358,7 +358,7 @@ TEST_F(nesting, bad_array_at_k)
 	free(fill);
 }
 
-TEST_F_TIMEOUT(nesting, many_commands, 120)
+TEST_F_TIMEOUT(nesting, many_commands, 300)
 {
 	static const unsigned int ns[] = { 4096, 1U << 19 };
 	struct vm *vm = &self->vm;

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "lib/clock.h"
 #include "smmuv3_vm.h"
 
 #define STALL_ID	0xa25019e5
@@ -57,12 +58,15 @@ static int faults_hwpt(struct vm *vm, struct faults *f,
 				  &f->hwpt);
 }
 
-/* Return: whether there is a fault within two seconds */
+/* The limit of a wait that must succeed */
+#define SECONDS		60
+
+/* Return: whether there is a fault within a minute */
 static bool faults_next(struct faults *f, struct iommu_hwpt_pgfault *fault)
 {
 	struct pollfd pfd = { .fd = f->fd, .events = POLLIN };
 
-	return poll(&pfd, 1, 2000) == 1 &&
+	return poll(&pfd, 1, SECONDS * 1000) == 1 &&
 	       read(f->fd, fault, sizeof(*fault)) == sizeof(*fault);
 }
 
@@ -92,9 +96,9 @@ static bool stalled(struct edu *dev)
 /* A stall may be over at any time, but only an answer lets it begin again */
 static bool stall_begins(struct edu *dev)
 {
-	int i;
+	double end = now() + SECONDS;
 
-	for (i = 0; !stalled(dev) && i != 2000; i++)
+	while (!stalled(dev) && now() < end)
 		usleep(1000);
 	return stalled(dev);
 }

@@ -151,16 +151,27 @@ static bool has_worker(pid_t pid)
 	return worker_status(pid, buf, sizeof(buf));
 }
 
+/* A task that may run has no channel, whatever its state is */
+static bool has_channel(pid_t tid)
+{
+	char path[64], buf[64];
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/wchan", tid);
+	return read_str(path, buf, sizeof(buf)) || strcmp(buf, "0");
+}
+
 /* Returns how often the worker slept, or -1. *asleep: the worker sleeps now */
 static long worker_sleeps(bool *asleep)
 {
 	static const char name[] = "\nvoluntary_ctxt_switches:";
+	pid_t tid;
 	char buf[4096], *at;
 
-	if (!worker_status(getpid(), buf, sizeof(buf)))
+	tid = worker_status(getpid(), buf, sizeof(buf));
+	if (!tid)
 		return -1;
 	if (asleep)
-		*asleep = strstr(buf, "\nState:\tS");
+		*asleep = strstr(buf, "\nState:\tS") && has_channel(tid);
 	at = strstr(buf, name);
 	return at ? atol(at + strlen(name)) : -1;
 }

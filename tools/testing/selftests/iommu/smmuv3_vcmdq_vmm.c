@@ -20,8 +20,8 @@
 /* An unprivileged user */
 #define NOBODY		65534
 
-/* Seconds that a call may take if it must not wait for the worker */
-#define SOON		5
+/* Seconds after which a call waits for the worker, which would be forever */
+#define SOON		60
 
 /* A VM without a queue, and memory that child processes share */
 FIXTURE(vmm)
@@ -211,7 +211,7 @@ static void *end_vm(void *arg)
 	return NULL;
 }
 
-TEST_F_TIMEOUT(held, nobody_waits, 120)
+TEST_F_TIMEOUT(held, nobody_waits, 240)
 {
 	struct cmdqv *c = &self->vmm.c, *other = &self->vmm.other_c;
 	struct timespec end;
@@ -290,7 +290,7 @@ static void *spin(void *arg)
 }
 
 /* A worker that gets hardly any CPU time must delay only its own VM */
-TEST_F_TIMEOUT(vmm, starved, 120)
+TEST_F_TIMEOUT(vmm, starved, 300)
 {
 	struct sched_param param = {};
 	pthread_t spinner[3];

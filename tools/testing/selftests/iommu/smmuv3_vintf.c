@@ -339,20 +339,42 @@ static void *unmap_hole(void *arg)
 			      guest_unmap(&v->vm.g, HOLE_IPA));
 }
 
-/* Let an ATC_INV of the host time out, by an unmap */
+#define SYNC_TIMEOUT	1.0
+#define MANY_ATTEMPTS	6
+#define ATC_TIMEOUT	"ATC invalidate timeout"
+
+/*
+ * Let an ATC_INV of the host time out, by an unmap. If CPU 0 gets no time for
+ * the interrupt, the driver is right to give up: then try again.
+ */
 static void host_error(struct __test_metadata *_metadata, struct vintf_vm *v)
 {
+	struct guest *g = &v->vm.g;
+	struct guest_slot *slot = &g->slot[g->nslots];
+	unsigned int attempts = 0;
 	pthread_t thread;
+	double start;
 	void *rc;
 
-	ASSERT_EQ(0, guest_map(&v->vm.g, HOLE_IPA, HOLE_SIZE, true));
-	edu_set_reg(&v->vm.dev, EDU_REG_ANSWER, EDU_ANSWER_NEVER);
-	ASSERT_EQ(0, pthread_create(&thread, NULL, unmap_hole, v));
-	ASSERT_EQ(0, pthread_join(thread, &rc));
+	ASSERT_EQ(0, guest_map(g, HOLE_IPA, HOLE_SIZE, true));
+	for (;;) {
+		edu_set_reg(&v->vm.dev, EDU_REG_ANSWER, EDU_ANSWER_NEVER);
+		start = now();
+		ASSERT_EQ(0, pthread_create(&thread, NULL, unmap_hole, v));
+		ASSERT_EQ(0, pthread_join(thread, &rc));
+		if (now() - start < SYNC_TIMEOUT || ++attempts == MANY_ATTEMPTS)
+			break;
+		TH_LOG("try again, as this has taken %.1f s", now() - start);
+		EXPECT_TRUE(wait_for(klog_count(ATC_TIMEOUT)));
+		klog_mark(_metadata->name);
+		ASSERT_EQ(0, ioas_map(g->fd, g->ioas_id, slot->mem, HOLE_IPA,
+				      HOLE_SIZE, true));
+		slot->mapped = true;
+	}
 	edu_set_reg(&v->vm.dev, EDU_REG_ANSWER, 0);
 	EXPECT_EQ(0, (long)rc);
 	EXPECT_LE(1, klog_count("vintf_map: 0000000000000001"));
-	EXPECT_LE(1, klog_count("ATC invalidate timeout"));
+	EXPECT_LE(1, klog_count(ATC_TIMEOUT));
 	EXPECT_EQ(0, klog_count("CMD_SYNC timeout"));
 	/* The teardown must judge only later messages */
 	klog_mark(_metadata->name);
@@ -619,9 +641,9 @@ static void storm_beside(struct __test_metadata *_metadata, struct vintf_vm *a,
 	ASSERT_EQ(0, pthread_create(&thread, NULL, storm, &s));
 	ASSERT_TRUE(wait_for(__atomic_load_n(&s.errors, __ATOMIC_RELAXED) >
 			     IRQS_MAX));
+	begin = now();
 	irqs = cmdqv_irqs();
 	ASSERT_LE(0, irqs);
-	begin = now();
 	/* Errors of the host and of another VM must still be reported */
 	host_error(_metadata, b);
 	for (; now() < begin + 4; turns++) {

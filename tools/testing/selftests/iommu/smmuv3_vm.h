@@ -275,9 +275,17 @@ static void *worker_run(void *arg)
 	return NULL;
 }
 
+static unsigned long worker_turns(const struct worker *w)
+{
+	return __atomic_load_n(&w->turns, __ATOMIC_RELAXED);
+}
+
+/* Wait for the first turn, or a test may be over before the thread has run */
 static void worker_start(struct __test_metadata *_metadata, struct worker *w)
 {
 	ASSERT_EQ(0, pthread_create(&w->thread, NULL, worker_run, w));
+	while (!worker_turns(w))
+		usleep(1000);
 }
 
 static void worker_stop(struct __test_metadata *_metadata, struct worker *w)
@@ -306,11 +314,6 @@ static void workers_meet(struct __test_metadata *_metadata, struct worker *w,
 			usleep(10000);
 		EXPECT_LE(MANY_TURNS, w[i].turns);
 	}
-}
-
-static unsigned long worker_turns(const struct worker *w)
-{
-	return __atomic_load_n(&w->turns, __ATOMIC_RELAXED);
 }
 
 /* Fixtures of more than one program */

@@ -100,7 +100,7 @@ static void arm_smmu_s2_test_atc_smmus(struct kunit *test)
 	struct fake_s2 *s2 = NULL;
 	struct fake_dev *fdevs[9];
 	struct fake_thread thread = {};
-	bool locked = false;
+	bool locked = false, in_time = true;
 	unsigned int i, j;
 	u64 cmd[2] = {};
 
@@ -128,7 +128,7 @@ static void arm_smmu_s2_test_atc_smmus(struct kunit *test)
 		KUNIT_EXPECT_TRUE(test, fake_wait((j = find_sync(fakes)) < 3));
 		locked |= spin_is_locked(&s2->domain.devices_lock);
 		j %= 3;
-		fake_smmu_go_on(fakes[j]);
+		in_time &= fake_smmu_go_on(fakes[j]);
 		/* Read from this SMMU only: the next may be busy already */
 		while (fake_smmu_next(fakes[j], cmd) &&
 		       (cmd[0] & 0xff) == OP_ATC_INV)
@@ -138,8 +138,9 @@ static void arm_smmu_s2_test_atc_smmus(struct kunit *test)
 	fake_thread_join(&thread);
 	for (i = 0; i < 3; i++)
 		expect_none(fakes[i]);
-	KUNIT_EXPECT_EQ(test, thread.ret, 0);
 	KUNIT_EXPECT_FALSE(test, locked);
+	if (in_time)
+		KUNIT_EXPECT_EQ(test, thread.ret, 0);
 
 	for (i = 0; i < 9; i++)
 		KUNIT_EXPECT_EQ(test, 0, fake_attach_bare(fdevs[i], NULL));
@@ -174,10 +175,7 @@ static bool ats_is_off(struct fake_dev *fdev, struct fake_smmu *fake)
 	       le64_to_cpu(READ_ONCE(fake->stes[7].data[0])) == STE_ABORT;
 }
 
-/*
- * Return false if the driver may have given up on the held SMMU, because the
- * CPUs were busy. The result then says nothing about the driver.
- */
+/* Return false if fake_smmu_go_on() does */
 static bool check_ats_drain(struct kunit *test, bool guest)
 {
 	struct fake_vm *vm = fake_vm_alloc(test, ARM_SMMU_FEAT_ATS,
@@ -187,7 +185,6 @@ static bool check_ats_drain(struct kunit *test, bool guest)
 	struct fake_thread sender = {}, attach = {};
 	bool sent, off, sleeps, done, in_time;
 	struct iommu_domain *s1;
-	ktime_t start;
 	u64 cmd[2];
 
 	s1 = fake_nested_alloc(vm->vsmmu, vm->user, STE_S1, STE_1_EATS(1));
@@ -205,7 +202,6 @@ static bool check_ats_drain(struct kunit *test, bool guest)
 	fake_thread_init(test, &sender,
 			 guest ? atc_inv_guest_thread : atc_inv_thread, true);
 	fake_thread_init(test, &attach, atc_off_thread, false);
-	start = ktime_get();
 	fake_smmu_hold(vm->fake);
 	fake_thread_go(&sender);
 	sent = fake_smmu_wait_cmd(vm->fake);
@@ -215,11 +211,9 @@ static bool check_ats_drain(struct kunit *test, bool guest)
 	sleeps = fake_thread_sleeps(&attach);
 	msleep(20);
 	done = READ_ONCE(attach.done);
-	in_time = ktime_us_delta(ktime_get(), start) <
-		  ARM_SMMU_POLL_TIMEOUT_US / 2;
 	while (fake_smmu_next(other, cmd))
 		;
-	fake_smmu_go_on(vm->fake);
+	in_time = fake_smmu_go_on(vm->fake);
 	fake_thread_join(&sender);
 	fake_thread_join(&attach);
 

@@ -97,6 +97,7 @@ void fake_smmu_drain(struct fake_smmu *fake)
 /* From here on only fake_smmu_consume() consumes commands */
 void fake_smmu_hold(struct fake_smmu *fake)
 {
+	fake->held = ktime_get();
 	fake->cons = READ_ONCE(fake->prod);
 	WRITE_ONCE(fake->smmu.cmdq.q.cons_reg,
 		   (__force u32 __iomem *)&fake->cons);
@@ -731,11 +732,17 @@ void fake_dev_unplug(struct fake_dev *fdev)
 			     to_platform_device(fdev->dev));
 }
 
-/* Undo fake_smmu_hold() */
-void fake_smmu_go_on(struct fake_smmu *fake)
+/*
+ * Undo fake_smmu_hold(). Return false if the driver may have given up on the
+ * held SMMU, because the CPUs were busy. The result then says nothing about the
+ * driver.
+ */
+bool fake_smmu_go_on(struct fake_smmu *fake)
 {
 	WRITE_ONCE(fake->smmu.cmdq.q.cons_reg,
 		   (__force u32 __iomem *)&fake->prod);
+	return ktime_us_delta(ktime_get(), fake->held) <
+	       ARM_SMMU_POLL_TIMEOUT_US / 2;
 }
 
 /*
@@ -796,6 +803,17 @@ void fake_thread_join(struct fake_thread *thread)
 {
 	kthread_stop(thread->task);
 	put_task_struct(thread->task);
+}
+
+/* Repeat a check until it returns true, as fake_smmu_go_on() does */
+void fake_until_in_time(struct kunit *test, bool (*check)(struct kunit *test))
+{
+	unsigned int tries;
+
+	for (tries = 20; tries; tries--)
+		if (check(test))
+			return;
+	KUNIT_FAIL(test, "no time to look");
 }
 
 /* Wait for a command after those already read */

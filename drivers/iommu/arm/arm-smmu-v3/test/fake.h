@@ -76,6 +76,7 @@ struct fake_smmu {
 	/* PROD and CONS, with the wrap bit. A held queue uses CONS. */
 	__le32 prod;
 	__le32 cons;
+	ktime_t held;
 	/* The index up to which the test has read */
 	u32 read;
 	__le32 regs[8];
@@ -89,24 +90,24 @@ void fake_smmu_drain(struct fake_smmu *fake);
 u32 fake_smmu_prod(struct fake_smmu *fake);
 void fake_smmu_hold(struct fake_smmu *fake);
 void fake_smmu_consume(struct fake_smmu *fake, u32 cons);
-void fake_smmu_go_on(struct fake_smmu *fake);
+bool fake_smmu_go_on(struct fake_smmu *fake);
 bool fake_smmu_wait_cmd(struct fake_smmu *fake);
 void fake_smmu_register(struct fake_smmu *fake);
 
 /*
- * Wait for a condition that another thread makes true, for at least @_ms. Return
- * whether it is true.
+ * Wait for a condition that another thread makes true, for @_ms. Return whether
+ * it is true. On a busy machine, a thread may not run for seconds.
  */
 #define fake_wait_ms(_ms, _cond)					\
 ({									\
-	unsigned int _turns = 10 * (_ms);				\
+	unsigned long _end = jiffies + msecs_to_jiffies(_ms);		\
 	bool _met;							\
 									\
-	while (!(_met = (_cond)) && _turns--)				\
+	while (!(_met = (_cond)) && time_before(jiffies, _end))		\
 		usleep_range(100, 200);					\
 	_met;								\
 })
-#define fake_wait(_cond)	fake_wait_ms(1000, _cond)
+#define fake_wait(_cond)	fake_wait_ms(30 * MSEC_PER_SEC, _cond)
 
 /* A thread that has to wait for the SMMU, or for another thread */
 struct fake_thread {
@@ -126,6 +127,7 @@ void fake_thread_init(struct kunit *test, struct fake_thread *thread,
 void fake_thread_go(struct fake_thread *thread);
 bool fake_thread_sleeps(struct fake_thread *thread);
 void fake_thread_join(struct fake_thread *thread);
+void fake_until_in_time(struct kunit *test, bool (*check)(struct kunit *test));
 
 /* Expect the given command next, any CMD_SYNC, or no command */
 void fake_expect_cmd(struct fake_smmu *fake, u64 word_0, u64 word_1, int line);

@@ -12,7 +12,7 @@
 #define RANDOM_QUEUES		2
 /* Number of commands in a race, and the time limit for it */
 #define RACE_CMDS		200
-#define RACE_SECS		20
+#define RACE_SECS		60
 /* Values of the field ERR in CONS */
 #define RANDOM_ILL		1
 #define RANDOM_ABT		2

@@ -193,13 +193,14 @@ static int put_tag_thread(struct fake_thread *thread)
 	return 0;
 }
 
-static void arm_smmu_s2_test_vmid_clean(struct kunit *test)
+static bool check_vmid_clean(struct kunit *test)
 {
 	struct fake_smmu *fake = fake_smmu_alloc(test, FAKE_QUEUE_SHIFT);
 	struct fake_s2 *s2 = fake_s2_alloc(test, fake);
 	struct fake_dev *fdev = fake_dev_alloc(test, fake, 1);
 	struct arm_smmu_s2_tag *tag = fake_get_tag(fdev, &s2->domain.domain);
 	struct fake_thread thread = { .arg = tag };
+	bool found, in_time;
 	int vmid = tag->vmid;
 
 	if (num_online_cpus() < 2)
@@ -213,14 +214,29 @@ static void arm_smmu_s2_test_vmid_clean(struct kunit *test)
 			ida_alloc_range(&fake->smmu.vmid_map, vmid, vmid,
 					GFP_KERNEL));
 	/* Until then an unmap must find the tag */
-	KUNIT_EXPECT_FALSE(test, list_empty(&s2->domain.s2_tags));
+	found = !list_empty(&s2->domain.s2_tags);
 	/* The SMMU completes the invalidation */
-	fake_smmu_go_on(fake);
+	in_time = fake_smmu_go_on(fake);
 	fake_thread_join(&thread);
 
 	expect_cmd(fake, OP_TLBI_S12_VMALL | CMD_VMID(vmid), 0);
 	expect_sync(fake);
+	if (in_time) {
+		KUNIT_EXPECT_TRUE(test, found);
+	} else {
+		/* Ask the SMMU again about the VMID */
+		tag = fake_get_tag(fdev, &s2->domain.domain);
+		KUNIT_ASSERT_NOT_ERR_OR_NULL(test, tag);
+		fake_put_tag(tag, false);
+		fake_smmu_drain(fake);
+	}
 	fake_expect_clean(test, fake, s2);
+	return in_time;
+}
+
+static void arm_smmu_s2_test_vmid_clean(struct kunit *test)
+{
+	fake_until_in_time(test, check_vmid_clean);
 }
 
 /*
@@ -417,7 +433,7 @@ static int s2_inv_range_thread(struct fake_thread *thread)
 	return 0;
 }
 
-static void arm_smmu_s2_test_unmap_rounds(struct kunit *test)
+static bool check_unmap_rounds(struct kunit *test)
 {
 	struct fake_smmu *fake_a = fake_smmu_alloc(test, FAKE_QUEUE_SHIFT);
 	struct fake_smmu *fake_b = fake_smmu_alloc(test, FAKE_QUEUE_SHIFT);
@@ -431,6 +447,7 @@ static void arm_smmu_s2_test_unmap_rounds(struct kunit *test)
 	struct arm_smmu_s2_tag *tag_1, *tag_2, *bare_b, *tag_b;
 	struct fake_thread thread = { .arg = &s2->domain };
 	unsigned int i, ipas = 0, alls = 0, syncs = 0;
+	bool in_time;
 	u64 cmd[2];
 
 	if (num_online_cpus() < 2)
@@ -454,8 +471,10 @@ static void arm_smmu_s2_test_unmap_rounds(struct kunit *test)
 	tag_b = fake_get_tag(dev_b, &nested_b.domain);
 	KUNIT_EXPECT_PTR_EQ(test, tag_b, bare_b);
 	fake_smmu_go_on(fake_a);
-	fake_smmu_go_on(fake_b);
+	in_time = fake_smmu_go_on(fake_b);
 	fake_thread_join(&thread);
+	if (!in_time)
+		goto out;
 
 	/* A single CMD_SYNC for each kind, regardless of the number of VMIDs */
 	while (fake_smmu_next(fake_a, cmd)) {
@@ -485,6 +504,7 @@ static void arm_smmu_s2_test_unmap_rounds(struct kunit *test)
 	expect_sync(fake_b);
 	expect_none(fake_b);
 
+out:
 	fake_put_tag(tag_1, true);
 	fake_put_tag(tag_2, true);
 	fake_put_tag(tag_b, true);
@@ -493,6 +513,12 @@ static void arm_smmu_s2_test_unmap_rounds(struct kunit *test)
 		fake_smmu_drain(i ? fake_b : fake_a);
 		fake_expect_clean(test, i ? fake_b : fake_a, s2);
 	}
+	return in_time;
+}
+
+static void arm_smmu_s2_test_unmap_rounds(struct kunit *test)
+{
+	fake_until_in_time(test, check_unmap_rounds);
 }
 
 /* More SMMUs than an unmap can collect at once: none may be left out */

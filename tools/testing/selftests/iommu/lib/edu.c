@@ -15,6 +15,7 @@
 #include <linux/pci_regs.h>
 #include <linux/vfio.h>
 
+#include "clock.h"
 #include "edu.h"
 #include "guest.h"
 #include "ioctl.h"
@@ -131,10 +132,10 @@ bool edu_busy(struct edu *dev)
 
 static void edu_wait(struct edu *dev)
 {
-	int i;
+	double end = now() + EDU_MS / 1e3;
 
-	for (i = 0; edu_busy(dev); i++) {
-		if (i == 10000) {
+	while (edu_busy(dev)) {
+		if (now() > end) {
 			fprintf(stderr, "# %s: DMA does not end\n", dev->bdf);
 			abort();
 		}

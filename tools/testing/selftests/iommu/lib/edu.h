@@ -51,7 +51,7 @@
 /* When the device answers invalidations: 0 at once, or one of these */
 #define EDU_REG_ANSWER		0xd0
 #define EDU_ANSWER_NEVER	1
-/* On a write to EDU_REG_PENDING; in the second case also after 200 ms */
+/* On a write to EDU_REG_PENDING; in the second case, 200 ms after this write */
 #define EDU_ANSWER_LATER	2
 #define EDU_ANSWER_SLOWLY	3
 /* DMA that bypassed the caches */
@@ -60,6 +60,9 @@
 #define EDU_REG_PENDING		0xe0
 
 #define EDU_BUF_SIZE		4096
+
+/* The limit of a wait that must succeed, even on a very busy machine */
+#define EDU_MS			60000
 
 struct guest;
 

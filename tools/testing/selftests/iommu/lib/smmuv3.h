@@ -220,7 +220,7 @@ struct smmu_event {
 };
 
 /*
- * Read the next event, and wait two seconds for it at most, because it comes
+ * Read the next event, and wait up to a minute for it, because it comes
  * from the SMMU through a thread of the kernel.
  *
  * Return: the number of bytes, or -ETIMEDOUT

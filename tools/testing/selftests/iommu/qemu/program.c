@@ -22,7 +22,7 @@
 #include "report.h"
 
 /* Time for the kernel to free the resources of a process */
-#define FREE_MS		20000
+#define FREE_MS		60000
 
 unsigned int run_timeout = 60;
 
@@ -496,7 +496,6 @@ static void ended(struct group *g, struct program *p)
 
 	if (waitpid(p->pid, &status, 0) != p->pid)
 		fail("waitpid: %m");
-	kill(-p->pid, SIGKILL);
 	if (p->out >= 0)
 		close(p->out);
 	if (p->name) {
@@ -539,6 +538,18 @@ static bool read_output(struct group *g, struct program *p)
 		p->open_line = buf[n - 1] != '\n';
 	}
 	return true;
+}
+
+/* The program may have written and ended after poll() saw no output */
+static void read_rest(struct group *g, struct program *p)
+{
+	struct pollfd pfd = { .fd = p->out, .events = POLLIN };
+
+	/* Processes in the background could write for ever */
+	kill(-p->pid, SIGKILL);
+	while (poll(&pfd, 1, 0) > 0 && pfd.revents & POLLIN)
+		if (!read_output(g, p))
+			break;
 }
 
 /*
@@ -592,6 +603,7 @@ static void run(struct group *g)
 			if (pfd[2 * i].revents & POLLIN && read_output(g, p))
 				continue;
 			if (pfd[2 * i + 1].revents) {
+				read_rest(g, p);
 				ended(g, p);
 			} else if (pfd[2 * i].revents & POLLHUP) {
 				/* It has closed its output but still runs */

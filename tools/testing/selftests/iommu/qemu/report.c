@@ -170,10 +170,10 @@ long long now_ms(void)
 	return ts.tv_sec * 1000LL + ts.tv_nsec / 1000000;
 }
 
-static int wait_until(const char *name, bool there, unsigned int seconds)
+static int wait_until(const char *name, bool there)
 {
 	char buf[4096] __attribute__((aligned(8)));
-	long long end = now_ms() + seconds * 1000LL;
+	long long end = now_ms() + WAIT_MS;
 	char path[64];
 	int fd, rc = -ETIMEDOUT;
 
@@ -206,12 +206,12 @@ out:
 	return rc;
 }
 
-int wait_for_node(const char *name, unsigned int seconds)
+int wait_for_node(const char *name)
 {
-	return wait_until(name, true, seconds);
+	return wait_until(name, true);
 }
 
-int wait_for_no_node(const char *name, unsigned int seconds)
+int wait_for_no_node(const char *name)
 {
-	return wait_until(name, false, seconds);
+	return wait_until(name, false);
 }

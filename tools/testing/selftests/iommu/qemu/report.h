@@ -44,9 +44,11 @@ ssize_t read_file(const char *path, void *buf, size_t size);
 char *read_all(const char *path);
 
 long long now_ms(void);
+/* A longer wait is in vain, even on a busy machine */
+#define WAIT_MS		60000LL
 /* Wait for a device node, which devtmpfs makes when its driver is ready */
-int wait_for_node(const char *name, unsigned int seconds);
+int wait_for_node(const char *name);
 /* Wait until it is gone with its driver */
-int wait_for_no_node(const char *name, unsigned int seconds);
+int wait_for_no_node(const char *name);
 
 #endif

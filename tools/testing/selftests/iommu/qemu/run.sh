@@ -52,7 +52,8 @@ brief=$debug
 # The name of a scenario in the sums of results
 label=${arch#arm64}${debug:+debug}$pages
 slow=${debug:+6}
-slow=${slow:-1}
+# An idle machine needs a sixth of the limits, or less, but others may be busy
+slow=${slow:-3}
 verbose=
 summary=
 totals=/dev/null
@@ -283,7 +284,7 @@ scenario() {
 
 	[ -z "$debug" ] || args+=" kmemleak"
 	vm "$dir" $((limit * slow)) \
-		"$kargs${kunit:+ kunit.enable=1} -- canwbs=$canwbs $args" \
+		"$kargs${kunit:+ kunit.enable=1} -- canwbs=$canwbs timeout=$((60 * slow)) $args" \
 		"$dir/initrd" || rc=1
 	rm -f "$dir/initrd"
 

@@ -207,6 +207,15 @@ vcmdq_report 200 5 0 2 100000 60000
 expect "or CPU time" "2 1" "$(judge_vcmdq)"
 sed -i /workers/d "$tmp/report"
 expect "or no worker" "2 1" "$(judge_vcmdq)"
+vcmdq_report 200 5 4 2 0 1
+cat >>"$tmp/report" <<-END
+	@guest idle 5
+	@host exits 700 mmio_user 900 wfi 500
+	@host workers on 1 sleeps 57 ticks 33
+END
+expect "a worker that is idle the second time" "3 0" "$(judge_vcmdq)"
+sed -i 's/ticks 33/ticks 34/' "$tmp/report"
+expect "or not" "2 1" "$(judge_vcmdq)"
 : >"$tmp/insns"
 expect "no instructions counted" "2 1" "$(judge_vcmdq -v ratio=0.6)"
 
@@ -354,6 +363,20 @@ expect "a splat that the scenario makes" 0 "$(echo 'smmu: CMDQ error (cons 0x1):
 	splats -v 'known=CMDQ error .*: Illegal')"
 expect "and another" 1 "$(echo 'smmu: CMDQ error (cons 0x1): Abort' |
 	splats -v 'known=CMDQ error .*: Illegal')"
+expect "a known message is known once" 1 "$(for i in 1 2; do
+	echo "[    1.0] arm-smmu-v3 arm-smmu-v3.0.auto: CMDQ error (cons 0x01000002): Illegal command"
+	done | splats -v 'known=CMDQ error .*: Illegal')"
+expect "a timeout that its test judges" 0 "$(splats <<'END'
+[    1.0] selftest: waited_for 0123456789abcdef
+[    2.1] arm-smmu-v3 arm-smmu-v3.0.auto: CMD_SYNC timeout at 0x1
+END
+)"
+expect "and of the next test" 1 "$(splats <<'END'
+[    1.0] selftest: waited_for 0123456789abcdef
+[    1.5] selftest: reset 0123456789abcdef
+[    2.1] arm-smmu-v3 arm-smmu-v3.0.auto: CMD_SYNC timeout at 0x1
+END
+)"
 while IFS= read -r line; do
 	expect "no splat: $line" 0 "$(printf '[    1.1] %s\n' "$line" | splats)"
 done <<'END'

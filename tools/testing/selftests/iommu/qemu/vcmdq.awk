@@ -2,8 +2,9 @@
 #
 # Count the exits of guests for their reads, from the reports of init, and print
 # results in the form of results.awk. Each guest is held before its reads and after
-# them. The first guest has no command queue, the second guest has, and is held once
-# more after it was idle.
+# them. The first guest has no command queue, the second guest has, and is held again
+# each time after it was idle. Once its worker must have been idle, too: on a busy machine
+# it may do the rest of its work meanwhile.
 #
 #   name    the scenario
 #   ratio   maximum of the instructions for each read with a queue, as a multiple of
@@ -15,6 +16,10 @@
 
 function result(good, text) {
 	printf "%s\t%s\t%s\t%s\n", good ? "pass" : "fail", name, "guest", text
+}
+
+function quiet() {
+	return awake <= 3 && cpu <= 1
 }
 
 # The VMM traces its writes to a BAR that it emulates. They are not for the queue
@@ -48,10 +53,12 @@ function result(good, text) {
 }
 /^@host workers / {
 	workers[guest] = $4
-	awake[guest] = $6 - sleeps
 	if (held == 2)
 		slept = $6 - sleeps
-	cpu[guest] = $8 - ticks
+	if (held == 3 || held > 3 && !quiet()) {
+		awake = $6 - sleeps
+		cpu = $8 - ticks
+	}
 	sleeps = $6
 	ticks = $8
 }
@@ -85,7 +92,7 @@ END {
 		result(!workers[1] && !workers[2] && idle[2], "there is no worker")
 		exit
 	}
-	result(!workers[1] && workers[2] == 1 && idle[2] && awake[2] <= 3 && cpu[2] <= 1,
+	result(!workers[1] && workers[2] == 1 && idle[2] && held >= 3 && quiet(),
 	       sprintf("in %d s of an idle guest, its worker slept %d times and ran for %d0 ms",
-		       idle[2], awake[2], cpu[2]))
+		       idle[2], awake, cpu))
 }

@@ -27,8 +27,8 @@
  *   0xb0  count of stalls
  *   0xb8  count of translations from the ATC, 0xc0 of those that were not in it
  *   0xc8  count of invalidations
- *   0xd0  answers to invalidations: 0 at once, 1 never, 2 by register 0xe0, 3 by this
- *         or after 200 ms
+ *   0xd0  answers to invalidations: 0 at once, 1 never, 2 by register 0xe0, 3 by this,
+ *         but 200 ms later
  *   0xd8  count of transactions that bypassed the caches of the CPUs
  *   0xe0  invalidations without an answer; a write answers all of them
  *
@@ -207,9 +207,6 @@ static enum pci_invalidation_status invalidate(void *opaque,
 	if (dev->answer == ANSWER_NEVER || dev->num_pending == MAX_PENDING)
 		return PCI_INVALIDATION_LOST;
 	dev->pending[dev->num_pending++] = *inv;
-	if (dev->answer == ANSWER_SLOWLY && !timer_pending(&dev->answer_timer))
-		timer_mod(&dev->answer_timer,
-			  qemu_clock_get_us(QEMU_CLOCK_VIRTUAL) + SLOW_US);
 	return PCI_INVALIDATION_PENDING;
 }
 
@@ -468,7 +465,11 @@ static void mmio_write(void *opaque, hwaddr addr, uint64_t val, unsigned int siz
 		dev->answer = val;
 		break;
 	case REG_PENDING:
-		answer_all(dev, false);
+		if (dev->answer == ANSWER_SLOWLY)
+			timer_mod(&dev->answer_timer,
+				  qemu_clock_get_us(QEMU_CLOCK_VIRTUAL) + SLOW_US);
+		else
+			answer_all(dev, false);
 		break;
 	case REG_DMA_SRC:
 	case REG_DMA_DST:
