@@ -170,6 +170,14 @@ TEST_F(hw_queue, half_pages)
 	EXPECT_EQ(-EINVAL, queue_alloc(self->fd, self->viommu, 0, IOVA, half,
 				       &id));
 	EXPECT_EQ(0, ioas_unmap(self->fd, self->ioas, IOVA, PAGE_SIZE));
+
+	/* The same, but each area begins at the beginning of its memory page */
+	ASSERT_EQ(0, map_pages(self->fd, self->ioas, buffer, IOVA, half, RW));
+	ASSERT_EQ(0, map_pages(self->fd, self->ioas, buffer + PAGE_SIZE,
+			       IOVA + half, half, RW));
+	EXPECT_EQ(-EINVAL, queue_alloc(self->fd, self->viommu, 0, IOVA,
+				       PAGE_SIZE, &id));
+	EXPECT_EQ(0, ioas_unmap(self->fd, self->ioas, IOVA, PAGE_SIZE));
 }
 
 /* Queues on two areas. The second queue depends on the first. */

@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -85,6 +86,34 @@ TEST_F(map_file, contents)
 	EXPECT_EQ(0, ((char *)self->mem)[start]);
 	EXPECT_EQ(0, ((char *)self->mem)[start + length - 2]);
 	test_cmd_destroy_access(access_id);
+}
+
+/*
+ * The mapping keeps the file open, and lets it go in the end: the lock of the
+ * file lasts as long.
+ */
+TEST_F(map_file, holds_file)
+{
+	char path[64];
+	int other;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", self->file);
+	other = open(path, O_RDWR | O_CLOEXEC);
+	ASSERT_LE(0, other);
+	ASSERT_EQ(0, flock(self->file, LOCK_EX));
+	ASSERT_EQ(0, map_at(self->fd, self->ioas_id, self->file, 0, PAGE_SIZE,
+			    IOVA, READABLE | WRITEABLE));
+	munmap(self->mem, FILE_SIZE);
+	close(self->file);
+	self->file = other;
+	self->mem = mmap(NULL, FILE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED,
+			 other, 0);
+	ASSERT_NE(MAP_FAILED, self->mem);
+
+	EXPECT_EQ(-1, flock(other, LOCK_EX | LOCK_NB));
+	EXPECT_EQ(EWOULDBLOCK, errno);
+	ASSERT_EQ(0, unmap(self->fd, self->ioas_id, IOVA, PAGE_SIZE));
+	EXPECT_EQ(0, flock(other, LOCK_EX | LOCK_NB));
 }
 
 /*

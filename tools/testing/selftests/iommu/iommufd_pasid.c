@@ -363,6 +363,30 @@ TEST_F(pasid, too_many)
 	EXPECT_EQ(0, destroy(self->fd, self->paging[1]));
 }
 
+/* A device that leaves the group takes only its own PASIDs along */
+TEST_F(pasid, group_unplug)
+{
+	const __u32 flags = MOCK_FLAGS_DEVICE_IN_GROUP;
+	struct mock second, third;
+
+	ASSERT_EQ(0, plug_into(self->fd, self->paging[0],
+			       flags | MOCK_FLAGS_DEVICE_PASID, self->dev.id,
+			       &second));
+	ASSERT_EQ(0, plug_into(self->fd, self->paging[0], flags, self->dev.id,
+			       &third));
+	ASSERT_EQ(0, attach(self->fd, &self->dev, PASID, self->nested[0]));
+	ASSERT_EQ(0, attach(self->fd, &second, PASID, self->nested[0]));
+
+	EXPECT_EQ(0, destroy(self->fd, second.stdev));
+	EXPECT_TRUE(is_at(self->fd, &self->dev, PASID, self->nested[0]));
+	/* The third device has no PASID, but the group still has one */
+	EXPECT_EQ(0, destroy(self->fd, third.stdev));
+	EXPECT_TRUE(is_at(self->fd, &self->dev, PASID, self->nested[0]));
+	EXPECT_EQ(-EBUSY, destroy(self->fd, self->nested[0]));
+	EXPECT_EQ(0, detach(self->fd, &self->dev, PASID));
+	EXPECT_EQ(0, destroy(self->fd, self->nested[0]));
+}
+
 /* The devices of a group share the HWPT of a PASID */
 TEST_F(pasid, group)
 {

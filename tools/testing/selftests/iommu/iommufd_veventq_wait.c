@@ -427,33 +427,45 @@ TEST_F(latest, lost)
 	EXPECT_TRUE(event_is(self->guest.events, 1, 2));
 }
 
-/* An event that comes while an older event is read is a new event */
+/*
+ * An event that comes while an older event is read is a new event. Its number
+ * shows any loss before it.
+ */
 TEST_F(latest, slow_reader)
 {
 	struct event *event;
 	struct reading reader;
 	struct slow_page slow;
+	unsigned int lost;
+	__u32 first = 0;
 	int rc;
 
 	rc = slow_page_init(&slow, true);
 	if (rc)
 		SKIP(return, "no userfaultfd: %s", strerror(-rc));
 	event = slow.page;
-	memset(event, 0, sizeof(*event));
-	EXPECT_EQ(0, report(&self->guest, 0, 20));
-	EXPECT_EQ(0, report(&self->guest, 0, 21));
-	slow_page_protect(&slow);
-	reading_start(&reader, self->guest.events, event, sizeof(*event));
-	slow_page_wait(&slow);
-	EXPECT_EQ(0, report(&self->guest, 0, 22));
-	EXPECT_EQ(0, report(&self->guest, 0, 23));
-	slow_page_provide(&slow);
-	EXPECT_EQ(sizeof(*event), reading_join(&reader));
-	EXPECT_EQ(0, event->header.sequence);
-	EXPECT_EQ(21, event->data.virt_id);
-	EXPECT_TRUE(readable(self->guest.events));
-	EXPECT_TRUE(event_is(self->guest.events, 1, 23));
-	EXPECT_FALSE(readable(self->guest.events));
+	for (lost = 0; lost < 2; lost++) {
+		memset(event, 0, sizeof(*event));
+		EXPECT_EQ(0, report(&self->guest, 0, 20));
+		EXPECT_EQ(0, report(&self->guest, 0, 21));
+		slow_page_protect(&slow);
+		reading_start(&reader, self->guest.events, event,
+			      sizeof(*event));
+		slow_page_wait(&slow);
+		EXPECT_EQ(0, report(&self->guest, 0, 22));
+		if (lost)
+			EXPECT_EQ(0, report(&self->guest,
+					    IOMMU_TEST_VEVENT_FLAG_LOST, 0));
+		EXPECT_EQ(0, report(&self->guest, 0, 23));
+		slow_page_provide(&slow);
+		EXPECT_EQ(sizeof(*event), reading_join(&reader));
+		EXPECT_EQ(first, event->header.sequence);
+		EXPECT_EQ(21, event->data.virt_id);
+		EXPECT_TRUE(readable(self->guest.events));
+		EXPECT_TRUE(event_is(self->guest.events, first + 1 + lost, 23));
+		EXPECT_FALSE(readable(self->guest.events));
+		first += 2 + lost;
+	}
 }
 
 /* A read that fails has read nothing, so there is no gap in the numbers */

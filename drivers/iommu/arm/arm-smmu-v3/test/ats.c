@@ -282,6 +282,63 @@ static void arm_vsmmu_test_ats_toggle(struct kunit *test)
 	fake_vm_free(vm);
 }
 
+/*
+ * The ATC_INVs of a guest are dropped until the attach of its STE sends an
+ * ATC_INV in their place. None may be dropped behind this ATC_INV.
+ */
+struct fake_ats_start {
+	struct fake_dev *fdev;
+	/* At the last ATC_INV of the attach: are those of the guest issued? */
+	bool issued;
+};
+
+static struct arm_smmu_cmdq *
+fake_ats_start_cmdq(struct arm_smmu_device *smmu, struct arm_smmu_cmdq_ent *ent)
+{
+	struct fake_smmu *fake = container_of(smmu, struct fake_smmu, smmu);
+	struct fake_ats_start *start = fake->test->priv;
+
+	if (ent->opcode == OP_ATC_INV)
+		start->issued = start->fdev->master.guest_ats;
+	return NULL;
+}
+
+static void arm_vsmmu_test_ats_start(struct kunit *test)
+{
+	static const struct arm_smmu_impl_ops impl_ops = {
+		.get_secondary_cmdq = fake_ats_start_cmdq,
+	};
+	struct fake_vm *vm = fake_vm_alloc(test, ARM_SMMU_FEAT_ATS,
+					   FAKE_QUEUE_SHIFT, PAGE_SIZE);
+	struct fake_ats_start start = { .fdev = vm->fdev };
+	struct iommu_domain *s1;
+	unsigned int on;
+
+	if (!IS_ENABLED(CONFIG_PCI_ATS))
+		kunit_skip(test, "needs CONFIG_PCI_ATS");
+
+	s1 = fake_nested_alloc(vm->vsmmu, vm->user, STE_S1, STE_1_EATS(1));
+	KUNIT_ASSERT_FALSE(test, IS_ERR(s1));
+	fake_dev_add_ats(vm->fdev, NULL);
+	test->priv = &start;
+	vm->fake->smmu.impl_ops = &impl_ops;
+
+	/* ATS is off, or already on for the host */
+	for (on = 0; on < 2; on++) {
+		KUNIT_EXPECT_EQ(test, 0,
+				fake_attach_bare(vm->fdev, on ? vm->s2 : NULL));
+		KUNIT_EXPECT_EQ(test, vm->fdev->ats_ctrl >> 15, on);
+		start.issued = false;
+		KUNIT_EXPECT_EQ(test, 0, fake_attach_nested(vm->fdev, s1));
+		KUNIT_EXPECT_TRUE(test, start.issued);
+	}
+
+	KUNIT_EXPECT_EQ(test, 0, fake_attach_bare(vm->fdev, NULL));
+	vm->fake->smmu.impl_ops = NULL;
+	s1->ops->free(s1);
+	fake_vm_free(vm);
+}
+
 /* An unmap at the moment when the device begins to fill its ATC */
 static void arm_smmu_s2_test_atc_enabling(struct kunit *test)
 {
@@ -628,6 +685,7 @@ static struct kunit_case ats_test_cases[] = {
 	KUNIT_CASE(arm_vsmmu_test_ats),
 	KUNIT_CASE(arm_vsmmu_test_ats_drain),
 	KUNIT_CASE(arm_vsmmu_test_ats_toggle),
+	KUNIT_CASE(arm_vsmmu_test_ats_start),
 	KUNIT_CASE(arm_vsmmu_test_ats_fails),
 	KUNIT_CASE(arm_vsmmu_test_ats_stall_force),
 	KUNIT_CASE(arm_smmu_s2_test_atc_gone),

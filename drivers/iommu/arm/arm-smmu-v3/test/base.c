@@ -324,6 +324,47 @@ static void arm_smmu_test_batch_one_queue(struct kunit *test)
 	arm_smmu_ops.default_domain_ops->free(domain);
 }
 
+/* The same for the VMIDs of a stage 2, which get a single CMD_SYNC */
+static void arm_smmu_test_vmids_one_queue(struct kunit *test)
+{
+	static const struct arm_smmu_impl_ops impl_ops = {
+		.get_secondary_cmdq = fake_moving_cmdq,
+	};
+	struct fake_smmu *fake = fake_smmu_alloc(test, FAKE_QUEUE_SHIFT);
+	struct fake_smmu *other = fake_smmu_alloc(test, FAKE_QUEUE_SHIFT);
+	struct fake_smmu *queues[] = { fake, other };
+	struct fake_dev *fdev = fake_dev_alloc(test, fake, 1);
+	struct fake_s2 *s2 = fake_s2_alloc(test, fake);
+	struct arm_smmu_nested_domain nested[3] = {};
+	struct arm_smmu_s2_tag *tags[ARRAY_SIZE(nested)];
+	unsigned int i, num, total = 0;
+	u64 cmd[2];
+
+	for (i = 0; i < ARRAY_SIZE(nested); i++) {
+		fake_nested_init(&nested[i], fake_vsmmu_alloc(test, fake, s2),
+				 STE_S1);
+		tags[i] = fake_get_tag(fdev, &nested[i].domain);
+		KUNIT_ASSERT_NOT_ERR_OR_NULL(test, tags[i]);
+	}
+	test->priv = queues;
+	fake->smmu.impl_ops = &impl_ops;
+
+	arm_smmu_s2_inv_all(&s2->domain);
+	for (i = 0; i < ARRAY_SIZE(queues); i++) {
+		for (num = 0; fake_smmu_next(queues[i], cmd); num++)
+			total += (cmd[0] & 0xff) == OP_TLBI_S12_VMALL;
+		if (num)
+			KUNIT_EXPECT_EQ(test, cmd[0] & 0xff, OP_SYNC);
+	}
+	KUNIT_EXPECT_EQ(test, total, ARRAY_SIZE(nested));
+
+	fake->smmu.impl_ops = NULL;
+	for (i = 0; i < ARRAY_SIZE(nested); i++)
+		fake_put_tag(tags[i], true);
+	fake_smmu_drain(fake);
+	fake_expect_clean(test, fake, s2);
+}
+
 /* AArch32 tables limit the IAS to 40 bits, but must not limit AArch64 tables */
 static void arm_smmu_test_s2_input(struct kunit *test)
 {
@@ -359,6 +400,7 @@ static struct kunit_case base_test_cases[] = {
 	KUNIT_CASE(arm_smmu_test_inv_bound_s2),
 	KUNIT_CASE(arm_smmu_test_inv_bound_s1),
 	KUNIT_CASE(arm_smmu_test_batch_one_queue),
+	KUNIT_CASE(arm_smmu_test_vmids_one_queue),
 	KUNIT_CASE(arm_smmu_test_s2_input),
 	{},
 };

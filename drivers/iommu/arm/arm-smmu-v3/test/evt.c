@@ -225,6 +225,35 @@ static void arm_vsmmu_test_events_next_owner(struct kunit *test)
 	fake_vm_free(vm);
 }
 
+/* The device is removed at the time of its event: the event must wait */
+static int handle_evt_thread(struct fake_thread *thread)
+{
+	u64 evt[4] = { 0x10 | CMD_SID(FAKE_VM_SID) };
+
+	return arm_vsmmu_handle_evt(thread->arg, evt);
+}
+
+static void arm_vsmmu_test_events_removed(struct kunit *test)
+{
+	struct fake_vm *vm =
+		fake_vm_alloc(test, 0, FAKE_QUEUE_SHIFT, PAGE_SIZE);
+	struct arm_smmu_device *smmu = &vm->fake->smmu;
+	struct fake_thread thread = { .arg = smmu };
+	bool sleeps;
+
+	fake_stream_add(vm->fdev);
+	fake_thread_init(test, &thread, handle_evt_thread, false);
+	mutex_lock(&smmu->streams_mutex);
+	fake_thread_go(&thread);
+	sleeps = fake_thread_sleeps(&thread);
+	rb_erase(&vm->fdev->streams[0].node, &smmu->streams);
+	mutex_unlock(&smmu->streams_mutex);
+	fake_thread_join(&thread);
+	KUNIT_EXPECT_TRUE(test, sleeps);
+	KUNIT_EXPECT_EQ(test, thread.ret, false);
+	fake_vm_free(vm);
+}
+
 /* Events carry the current vSID, and without a vSID go to the host's log */
 static void arm_vsmmu_test_events_vdev(struct kunit *test)
 {
@@ -431,6 +460,9 @@ static void arm_vsmmu_test_evt_ratelimit(struct kunit *test)
 	vm->s2->domain.domain.type = IOMMU_DOMAIN_DMA;
 	KUNIT_EXPECT_EQ(test, 0, fake_attach_bare(vm->fdev, vm->s2));
 	KUNIT_EXPECT_NULL(test, arm_vsmmu_evt_ratelimit(smmu, evt));
+	/* The VM gets the device back without an attach to the bare stage 2 */
+	KUNIT_EXPECT_EQ(test, 0, fake_attach_nested(vm->fdev, domain));
+	KUNIT_EXPECT_PTR_EQ(test, arm_vsmmu_evt_ratelimit(smmu, evt), rs);
 	KUNIT_EXPECT_EQ(test, 0, fake_attach_bare(vm->fdev, NULL));
 	domain->ops->free(domain);
 	fake_vm_free(vm);
@@ -533,6 +565,7 @@ static void arm_vsmmu_test_evtq_flood(struct kunit *test)
 static struct kunit_case evt_test_cases[] = {
 	KUNIT_CASE(arm_vsmmu_test_events),
 	KUNIT_CASE(arm_vsmmu_test_events_config),
+	KUNIT_CASE(arm_vsmmu_test_events_removed),
 	KUNIT_CASE(arm_vsmmu_test_events_vdev),
 	KUNIT_CASE(arm_vsmmu_test_events_next_owner),
 	KUNIT_CASE(arm_vsmmu_test_evtq_overflow),

@@ -187,6 +187,7 @@ struct fake_dev *fake_dev_alloc(struct kunit *test, struct fake_smmu *fake,
 	fdev->fake = fake;
 	fdev->dev = &fdev->pci.dev;
 	fdev->pci.dev.init_name = "fake-dev";
+	fdev->pci.error_state = pci_channel_io_normal;
 	fdev->pci.dev.iommu = &fdev->iommu;
 	fdev->iommu.fwspec = &fdev->fwspec;
 	fdev->iommu.priv = &fdev->master;
@@ -276,7 +277,6 @@ void fake_dev_add_ats(struct fake_dev *fdev, struct fake_dev *pf)
 	fdev->bus.ops = &fake_pci_ops;
 	fdev->pci.dev.bus = &pci_bus_type;
 	fdev->pci.bus = &fdev->bus;
-	fdev->pci.error_state = pci_channel_io_normal;
 	fdev->pci.cfg_size = PCI_CFG_SPACE_EXP_SIZE;
 #ifdef CONFIG_PCI_ATS
 	fdev->pci.ats_cap = FAKE_ATS_CAP;

@@ -240,6 +240,7 @@ static void arm_smmu_test_iopf_paging(struct kunit *test)
 	struct fake_dev *fdev = vm->fdev;
 	struct iommu_domain *domain = fake_fault_paging(test, fdev);
 	struct iommu_domain *plain = fake_fault_paging(test, fdev);
+	struct arm_smmu_master *master = fake_master(fdev);
 	const __le64 *ste = fake->stes[FAKE_VM_SID].data;
 
 	KUNIT_ASSERT_EQ(test, 0,
@@ -262,6 +263,23 @@ static void arm_smmu_test_iopf_paging(struct kunit *test)
 	expect_cmd(fake, RESUME(1), 7);
 	expect_none(fake);
 
+	/* For SVA, a driver of the host has enabled page faults by itself */
+	master->iopf_rid = false;
+	master->sva_enabled = true;
+	fake_stall(iopf, 0, 0, 10);
+	expect_cmd(fake, RESUME(2), 10);
+	master->iopf_enabled = true;
+	fake_stall(iopf, 0, 0, 11);
+	expect_none(fake);
+	KUNIT_EXPECT_EQ(test, iopf->num, 2);
+	if (iopf->num == 2)
+		fake_respond(iopf, 1, IOMMU_PAGE_RESP_SUCCESS);
+	expect_cmd(fake, RESUME(1), 11);
+	expect_none(fake);
+	master->iopf_enabled = false;
+	master->sva_enabled = false;
+	master->iopf_rid = true;
+
 	/* The next domain has no handler for the fault */
 	plain->iopf_handler = NULL;
 	KUNIT_EXPECT_EQ(test, 0, fake_attach_locked(fdev, plain));
@@ -279,7 +297,7 @@ static void arm_smmu_test_iopf_paging(struct kunit *test)
 	fake_stall(iopf, 0, 0, 9);
 	expect_cmd(fake, RESUME(2), 9);
 	expect_none(fake);
-	KUNIT_EXPECT_EQ(test, iopf->num, 1);
+	KUNIT_EXPECT_EQ(test, iopf->num, 2);
 
 	fake_iopf_free(iopf, NULL);
 	iommu_domain_free(domain);
@@ -441,6 +459,56 @@ static void arm_smmu_test_iopf_old_stall(struct kunit *test)
 	check_old_stall(test, iopf, fake_fault_paging(test, iopf->vm->fdev));
 }
 
+/* The same for a PASID, whose handle is published after its attach */
+static int fake_late_pasid_thread(void *arg)
+{
+	struct fake_iopf *iopf = arg;
+
+	/* The driver waits longer than this */
+	fake_wait_ms(100, !IS_ERR(iommu_attach_handle_get(iopf->group, 1, 0)));
+	fake_evtq_handle(iopf->evtq);
+	return 0;
+}
+
+static void arm_smmu_test_iopf_old_stall_pasid(struct kunit *test)
+{
+	struct fake_iopf *iopf = fake_iopf_alloc(test);
+	struct fake_vm *vm = iopf->vm;
+	struct fake_dev *fdev = vm->fdev;
+	struct iommu_domain *domain = fake_fault_paging(test, fdev);
+	const u64 evt[4] = {
+		0x10 | BIT_ULL(11) | 1 << 12 | CMD_SID(FAKE_VM_SID),
+		BIT_ULL(31) | 3, 0xabcd000,
+	};
+	struct task_struct *task;
+	unsigned int i;
+
+	vm->fake->smmu.ssid_bits = 2;
+	fake_master(fdev)->ssid_bits = 2;
+	fdev->dev->iommu->max_pasids = 4;
+	vm->fake->smmu.evtq.q.irq = 1;
+
+	KUNIT_EXPECT_TRUE(test, fake_evtq_write(iopf->evtq, evt));
+	task = kthread_create(fake_late_pasid_thread, iopf, "evtq_late");
+	KUNIT_ASSERT_FALSE(test, IS_ERR(task));
+	get_task_struct(task);
+	wake_up_process(task);
+	KUNIT_EXPECT_EQ(test, 0,
+			iommu_attach_device_pasid(domain, fdev->dev, 1,
+						  &iopf->handle));
+	kthread_stop(task);
+	put_task_struct(task);
+	fake_evtq_handle(iopf->evtq);
+	KUNIT_EXPECT_EQ(test, iopf->num, 0);
+
+	for (i = 0; i < iopf->num; i++)
+		fake_respond(iopf, i, IOMMU_PAGE_RESP_INVALID);
+	iommu_detach_device_pasid(domain, fdev->dev, 1);
+	fake_iopf_free(iopf, NULL);
+	iommu_domain_free(domain);
+	fake_vm_free(vm);
+}
+
 /* The domain of a PASID handles stalls, while the RID is blocked */
 static void arm_smmu_test_iopf_pasid(struct kunit *test)
 {
@@ -495,8 +563,30 @@ static void arm_smmu_test_iopf_pasid(struct kunit *test)
 	master->num_streams = 1;
 	KUNIT_EXPECT_EQ(test, master->iopf_pasids, 1);
 
+	/* The RID comes after the PASID, and leaves first */
+	KUNIT_EXPECT_EQ(test, 0, fake_attach_locked(fdev, domain));
+	KUNIT_EXPECT_TRUE(test, master->iopf_rid);
+	KUNIT_EXPECT_EQ(test, 0, fake_attach_bare(fdev, NULL));
+	KUNIT_EXPECT_FALSE(test, master->iopf_rid);
+	KUNIT_EXPECT_TRUE(test, has_fault_param(fdev));
+
 	iommu_detach_device_pasid(domain, fdev->dev, 1);
 	KUNIT_EXPECT_EQ(test, master->iopf_pasids, 0);
+	KUNIT_EXPECT_FALSE(test, has_fault_param(fdev));
+
+	/* The same in reverse */
+	KUNIT_ASSERT_EQ(test, 0,
+			iommu_attach_group_handle(domain, iopf->group,
+						  &handle));
+	KUNIT_ASSERT_EQ(test, 0,
+			iommu_attach_device_pasid(domain, fdev->dev, 1,
+						  &iopf->handle));
+	KUNIT_EXPECT_EQ(test, master->iopf_pasids, 1);
+	iommu_detach_device_pasid(domain, fdev->dev, 1);
+	KUNIT_EXPECT_EQ(test, master->iopf_pasids, 0);
+	KUNIT_EXPECT_TRUE(test, master->iopf_rid);
+	KUNIT_EXPECT_TRUE(test, has_fault_param(fdev));
+	iommu_detach_group_handle(domain, iopf->group);
 	KUNIT_EXPECT_FALSE(test, has_fault_param(fdev));
 	fake_iopf_free(iopf, NULL);
 	iommu_domain_free(domain);
@@ -512,6 +602,7 @@ static struct kunit_case iopf_test_cases[] = {
 	KUNIT_CASE(arm_vsmmu_test_iopf_feature),
 	KUNIT_CASE(arm_vsmmu_test_iopf_old_stall),
 	KUNIT_CASE(arm_smmu_test_iopf_old_stall),
+	KUNIT_CASE(arm_smmu_test_iopf_old_stall_pasid),
 	{},
 };
 

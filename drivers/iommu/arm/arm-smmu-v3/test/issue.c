@@ -257,14 +257,13 @@ static void arm_vsmmu_test_vsids(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, 0, fake_vdev_add(vm->vsmmu, other, U32_MAX));
 
 	for (i = 0; i < 130; i++)
-		fake_write(test, vm->user, i, OP_CFGI_CD_ALL |
+		fake_write(test, vm->user, i, OP_CFGI_CD |
 			   CMD_SID(i & 2 ? U32_MAX : FAKE_VM_VSID), 0);
 	num = 130;
 	KUNIT_EXPECT_EQ(test, 0, fake_inval(vm->vsmmu, vm->user, 16, &num));
 	for (i = 0; i < 130; i++)
 		expect_cmd(vm->fake,
-			   OP_CFGI_CD_ALL | CMD_SID(i & 2 ? 20 : FAKE_VM_SID),
-			   0);
+			   OP_CFGI_CD | CMD_SID(i & 2 ? 20 : FAKE_VM_SID), 0);
 	expect_sync(vm->fake);
 
 	/* The device leaves */
@@ -272,8 +271,18 @@ static void arm_vsmmu_test_vsids(struct kunit *test)
 	num = 130;
 	KUNIT_EXPECT_EQ(test, -EIO, fake_inval(vm->vsmmu, vm->user, 16, &num));
 	KUNIT_EXPECT_EQ(test, num, 2);
-	expect_cmd(vm->fake, OP_CFGI_CD_ALL | CMD_SID(FAKE_VM_SID), 0);
-	expect_cmd(vm->fake, OP_CFGI_CD_ALL | CMD_SID(FAKE_VM_SID), 0);
+	expect_cmd(vm->fake, OP_CFGI_CD | CMD_SID(FAKE_VM_SID), 0);
+	expect_cmd(vm->fake, OP_CFGI_CD | CMD_SID(FAKE_VM_SID), 0);
+	expect_sync(vm->fake);
+	expect_none(vm->fake);
+
+	/* As long as no device has been found, no vSID may match the cache */
+	fake_write(test, vm->user, 0, OP_TLBI_NSNH_ALL, 0);
+	fake_write(test, vm->user, 1, OP_CFGI_CD | CMD_SID(U32_MAX), 0);
+	num = 2;
+	KUNIT_EXPECT_EQ(test, -EIO, fake_inval(vm->vsmmu, vm->user, 16, &num));
+	KUNIT_EXPECT_EQ(test, num, 1);
+	expect_cmd(vm->fake, OP_TLBI_NH_ALL | CMD_VMID(0x1234), 0);
 	expect_sync(vm->fake);
 	expect_none(vm->fake);
 	fake_vm_free(vm);
@@ -628,14 +637,20 @@ static void arm_vsmmu_test_probe(struct kunit *test)
 	fake_vm_free(vm);
 }
 
-/* The array ends at an unmapped page. @first is the start of the array. */
+/*
+ * After @readable commands the array continues in an unmapped page. With @half,
+ * the first word of the next command is still in front of this page.
+ */
 static void check_fault(struct kunit *test, struct fake_vm *vm, u32 readable,
-			size_t entry_len)
+			size_t entry_len, bool half)
 {
 	u64 __user *end = vm->user + PAGE_SIZE / 8;
-	u64 __user *start = end - readable * entry_len / 8;
+	u64 __user *start = end - readable * entry_len / 8 - half;
 	u32 num = readable + 20, i;
 
+	/* A command of its own, if the other word were taken for 0 */
+	if (half)
+		KUNIT_ASSERT_EQ(test, 0, put_user(OP_TLBI_NH_VA, end - 1));
 	for (i = 0; i < readable; i++) {
 		fake_write(test, start + i * entry_len / 8, 0, OP_TLBI_NH_VA,
 			   (u64)i << 12);
@@ -667,8 +682,10 @@ static void arm_vsmmu_test_fault(struct kunit *test)
 			vm_munmap((unsigned long)vm->user + PAGE_SIZE,
 				  PAGE_SIZE));
 	for (i = 0; i < ARRAY_SIZE(readable); i++) {
-		check_fault(test, vm, readable[i], 16);
-		check_fault(test, vm, readable[i], 24);
+		check_fault(test, vm, readable[i], 16, false);
+		check_fault(test, vm, readable[i], 16, true);
+		check_fault(test, vm, readable[i], 24, false);
+		check_fault(test, vm, readable[i], 24, true);
 	}
 	fake_vm_free(vm);
 }

@@ -385,6 +385,76 @@ static void arm_smmu_test_release(struct kunit *test)
 	s1->ops->free(s1);
 }
 
+/*
+ * A VM gets a device that had a stage 1 of the host. Events of the host's
+ * domain are not for the VM, but all later events are. The host's CD must not
+ * stay in its table: as soon as the STE is a bypass with PASIDs, it is the CD
+ * of PASID 0.
+ */
+static void arm_vsmmu_test_after_host_s1(struct kunit *test)
+{
+	static const struct {
+		u64 ste;
+		/* Events reported by the attach, and for a C_BAD_CD */
+		bool attach;
+		bool bad_cd;
+	} rows[] = {
+		{ STE_BYPASS },
+		{ STE_ABORT },
+		{ 0, .attach = true },
+		{ STE_S1, .bad_cd = true },
+	};
+	struct fake_smmu *fake = fake_smmu_alloc(test, FAKE_QUEUE_SHIFT);
+	struct fake_s2 *s2 = fake_s2_alloc(test, fake);
+	struct arm_vsmmu *vsmmu = fake_vsmmu_alloc(test, fake, s2);
+	void __user *user = fake_user_alloc(test, PAGE_SIZE);
+	struct fake_dev *fdev = fake_pasid_dev(test, fake);
+	struct iommu_domain *host = fake_s1_alloc(test, fdev), *domain;
+	struct iommufd_veventq *veventq = fake_veventq_add(test, vsmmu);
+	struct iommu_group *group = fdev->dev->iommu_group;
+	struct iommu_attach_handle handles[2];
+	u64 fault[4] = { 0x10 | CMD_SID(6) }, bad_cd[4] = { 0x0a | CMD_SID(6) };
+	unsigned int i;
+
+	KUNIT_ASSERT_EQ(test, 0, fake_vdev_add(vsmmu, fdev, 0));
+	KUNIT_ASSERT_EQ(test, 0, iommu_device_claim_dma_owner(fdev->dev, test));
+	for (i = 0; i < ARRAY_SIZE(rows); i++) {
+		KUNIT_ASSERT_EQ(test, 0,
+				iommu_attach_group_handle(host, group,
+							  &handles[0]));
+		KUNIT_EXPECT_TRUE(test, cd_valid(fdev, 0));
+		veventq->num = 0;
+		KUNIT_EXPECT_FALSE(test,
+				   arm_vsmmu_handle_evt(&fake->smmu, fault));
+		KUNIT_EXPECT_FALSE(test,
+				   arm_vsmmu_handle_evt(&fake->smmu, bad_cd));
+		KUNIT_EXPECT_EQ(test, veventq->num, 0);
+
+		domain = fake_nested_alloc(vsmmu, user, rows[i].ste, 0);
+		KUNIT_ASSERT_FALSE(test, IS_ERR(domain));
+		KUNIT_EXPECT_EQ(test, 0,
+				iommu_replace_group_handle(group, domain,
+							   &handles[1]));
+		KUNIT_EXPECT_FALSE_MSG(test, cd_valid(fdev, 0), "row %u", i);
+		KUNIT_EXPECT_EQ_MSG(test, veventq->num, rows[i].attach,
+				    "row %u", i);
+		KUNIT_EXPECT_TRUE_MSG(test,
+				      arm_vsmmu_handle_evt(&fake->smmu, fault),
+				      "row %u", i);
+		KUNIT_EXPECT_EQ_MSG(test, rows[i].bad_cd,
+				    arm_vsmmu_handle_evt(&fake->smmu, bad_cd),
+				    "row %u", i);
+		iommu_detach_group_handle(domain, group);
+		domain->ops->free(domain);
+	}
+
+	iommu_device_release_dma_owner(fdev->dev);
+	fake_vdev_del(vsmmu, fdev);
+	fake_smmu_drain(fake);
+	fake_expect_clean(test, fake, s2);
+	iommu_domain_free(host);
+}
+
 static struct kunit_case pasid_test_cases[] = {
 	KUNIT_CASE(arm_smmu_test_pasid_bypass),
 	KUNIT_CASE(arm_smmu_test_pasid_s1),
@@ -392,6 +462,7 @@ static struct kunit_case pasid_test_cases[] = {
 	KUNIT_CASE(arm_smmu_test_pasid_alloc),
 	KUNIT_CASE_SLOW(arm_smmu_test_pasid_tables),
 	KUNIT_CASE(arm_smmu_test_release),
+	KUNIT_CASE(arm_vsmmu_test_after_host_s1),
 	{},
 };
 

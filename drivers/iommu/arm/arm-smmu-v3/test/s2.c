@@ -80,7 +80,7 @@ static void arm_smmu_s2_test_two_vsmmus(struct kunit *test)
 	struct fake_dev *dev_2 = fake_dev_alloc(test, fake, 2);
 	struct fake_dev *dev_3 = fake_dev_alloc(test, fake, 3);
 	struct arm_smmu_nested_domain nested_a = {}, nested_b = {};
-	struct arm_smmu_s2_tag *bare, *tag_a, *tag_b, *other;
+	struct arm_smmu_s2_tag *bare, *tag_a, *tag_b, *other, *tag;
 
 	fake_nested_init(&nested_a, vsmmu_a, STE_S1);
 	fake_nested_init(&nested_b, vsmmu_b, STE_BYPASS);
@@ -112,6 +112,22 @@ static void arm_smmu_s2_test_two_vsmmus(struct kunit *test)
 	fake_put_tag(tag_b, false);
 	dev_2->master.s2_tag = NULL;
 	tag_b = rcu_access_pointer(vsmmu_b->s2_owner.tag);
+	expect_none(fake);
+
+	/* All masters of A have one VMID: the guest's TLBIs have no other */
+	dev_2->master.s2_tag = tag_b;
+	KUNIT_EXPECT_PTR_EQ(test, tag_b,
+			    fake_get_tag(dev_2, &s2->domain.domain));
+	fake_put_tag(tag_b, true);
+	expect_cmd(fake, OP_TLBI_NH_ALL | CMD_VMID(2), 0);
+	expect_sync(fake);
+	tag = fake_get_tag(dev_2, &nested_a.domain);
+	KUNIT_EXPECT_PTR_EQ(test, tag, tag_a);
+	fake_put_tag(tag, true);
+	KUNIT_EXPECT_PTR_EQ(test, tag_b,
+			    fake_get_tag(dev_2, &nested_b.domain));
+	fake_put_tag(tag_b, false);
+	dev_2->master.s2_tag = NULL;
 	expect_none(fake);
 
 	/* B must not get the VMID of A before stage 1 is invalidated */

@@ -372,6 +372,9 @@ static void arm_vcmdq_test_enable(struct kunit *test)
 		reg_write(fake, REG_CONS, cons | 0x7ffffff0);
 		enable(test, fake);
 		expect_cons(test, fake, cons, __LINE__);
+		/* The error of the previous turn is not active any more */
+		KUNIT_EXPECT_EQ(test, reg_read(fake, REG_GERROR) & 1,
+				reg_read(fake, REG_GERRORN) & 1);
 		reg_write(fake, REG_CONFIG, 0);
 		run(fake);
 		add(fake, NH_VA_CMD, cons << 12);
@@ -792,6 +795,8 @@ static s64 polls_after(struct kunit *test, struct fake_cmdqv *fake, s64 ms)
 	add(fake, NH_VA_CMD, 0x1000);
 	reg_write(fake, REG_PROD, fake->prod);
 	KUNIT_EXPECT_TRUE(test, work(test, fake));
+	/* It polls, whether or not the doorbell rings again */
+	KUNIT_EXPECT_FALSE(test, vcmdqv->parked);
 	expect_cmd(fake->vm->fake, NH_VA_WANT, 0x1000);
 	expect_sync(fake->vm->fake);
 	return ktime_to_ns(ktime_sub(vcmdqv->poll_until, vcmdqv->idle_since));

@@ -68,6 +68,15 @@ static void tegra241_vintf_test_events(struct kunit *test)
 	fake_hw_raise(hw, 1, 1);
 	KUNIT_EXPECT_EQ(test, 0, tegra241_vintf_pool_errors(&hw->pool, 6));
 	fake_expect_err_map(test, qa, 2, __LINE__);
+	/* Its first error is not seen, and the second restores GERROR */
+	fake_lvcmdq_del(a, 1);
+	hw->conf[HW_ERR_MAP(1) / 4] = 0;
+	KUNIT_EXPECT_EQ(test, 0, fake_lvcmdq_add(a, 1));
+	fake_hw_raise(hw, 1, 1);
+	fake_hw_ack(hw, 1, 1);
+	fake_hw_raise(hw, 1, 1);
+	KUNIT_EXPECT_EQ(test, 0, tegra241_vintf_pool_errors(&hw->pool, 6));
+	fake_expect_err_map(test, qa, 2, __LINE__);
 	/* Error bits of queues that do not exist must be ignored */
 	hw->conf[HW_ERR_MAP(2) / 4] = ~0U;
 	hw->conf[HW_ERR_MAP(2) / 4 + 1] = ~0U;
