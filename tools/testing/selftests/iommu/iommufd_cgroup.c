@@ -91,10 +91,11 @@ static __u64 next_iova(const struct vmm *vmm, unsigned int i)
 	return IOVA + (i + 1) * PAGE_SIZE;
 }
 
-static int keep(struct vmm *vmm, int rc, __u32 id)
+/* @id is an address, as it may be evaluated before the call that gives @rc */
+static int keep(struct vmm *vmm, int rc, const __u32 *id)
 {
 	if (!rc)
-		vmm->ids[vmm->num++] = id;
+		vmm->ids[vmm->num++] = *id;
 	return rc;
 }
 
@@ -102,7 +103,7 @@ static int call_ioas(struct vmm *vmm, unsigned int i)
 {
 	__u32 id;
 
-	return keep(vmm, ioas_alloc(vmm->fd, &id), id);
+	return keep(vmm, ioas_alloc(vmm->fd, &id), &id);
 }
 
 static int call_allow(struct vmm *vmm, unsigned int i)
@@ -120,7 +121,7 @@ static int call_allow(struct vmm *vmm, unsigned int i)
 		ranges[n].start = IOVA + 2 * n * PAGE_SIZE;
 		ranges[n].last = ranges[n].start + PAGE_SIZE - 1;
 	}
-	rc = keep(vmm, ioas_alloc(vmm->fd, &cmd.ioas_id), cmd.ioas_id);
+	rc = keep(vmm, ioas_alloc(vmm->fd, &cmd.ioas_id), &cmd.ioas_id);
 	return rc ?: iommufd_ioctl(vmm->fd, IOMMU_IOAS_ALLOW_IOVAS, &cmd);
 }
 
@@ -155,7 +156,7 @@ static int call_hwpt(struct vmm *vmm, unsigned int i)
 	__u32 id;
 
 	return keep(vmm, hwpt_alloc(vmm->fd, vmm->dev.id, vmm->ioas,
-				    IOMMU_HWPT_ALLOC_NEST_PARENT, &id), id);
+				    IOMMU_HWPT_ALLOC_NEST_PARENT, &id), &id);
 }
 
 static int call_nested(struct vmm *vmm, unsigned int i)
@@ -163,7 +164,7 @@ static int call_nested(struct vmm *vmm, unsigned int i)
 	__u32 id;
 
 	return keep(vmm, nested_alloc(vmm->fd, vmm->dev.id, vmm->viommu, &id),
-		    id);
+		    &id);
 }
 
 static int call_viommu(struct vmm *vmm, unsigned int i)
@@ -171,7 +172,7 @@ static int call_viommu(struct vmm *vmm, unsigned int i)
 	__u32 id;
 
 	return keep(vmm, viommu_alloc(vmm->fd, vmm->dev.id, vmm->parent, &id),
-		    id);
+		    &id);
 }
 
 /* A vIOMMU with memory for mmap() */
@@ -182,7 +183,7 @@ static int call_viommu_mem(struct vmm *vmm, unsigned int i)
 
 	return keep(vmm, viommu_alloc_mem(vmm->fd, vmm->dev.id, vmm->parent,
 					  IOMMU_VIOMMU_TYPE_SELFTEST, &data,
-					  &id), id);
+					  &id), &id);
 }
 
 /* Each call needs a vIOMMU of its own, which has one queue of each kind */
@@ -194,7 +195,7 @@ static int call_veventq(struct vmm *vmm, unsigned int i)
 	if (rc)
 		return rc;
 	rc = keep(vmm, veventq_alloc(vmm->fd, vmm->ids[vmm->num - 1], DEPTH,
-				     &id, &events), id);
+				     &id, &events), &id);
 	if (!rc)
 		close(events);
 	return rc;
@@ -208,7 +209,7 @@ static int call_hw_queue(struct vmm *vmm, unsigned int i)
 	if (rc)
 		return rc;
 	return keep(vmm, hw_queue_alloc(vmm->fd, vmm->ids[vmm->num - 1], TYPE, 0,
-					IOVA, PAGE_SIZE, &id), id);
+					IOVA, PAGE_SIZE, &id), &id);
 }
 
 static int call_fault(struct vmm *vmm, unsigned int i)
@@ -216,7 +217,7 @@ static int call_fault(struct vmm *vmm, unsigned int i)
 	int rc, faults;
 	__u32 id;
 
-	rc = keep(vmm, fault_alloc(vmm->fd, &id, &faults), id);
+	rc = keep(vmm, fault_alloc(vmm->fd, &id, &faults), &id);
 	if (!rc)
 		close(faults);
 	return rc;
@@ -236,7 +237,7 @@ static int call_vdevice(struct vmm *vmm, unsigned int i)
 	__u32 id;
 
 	return keep(vmm, vdevice_alloc(vmm->fd, vmm->viommu, vmm->dev.id,
-				       VIRT_ID, &id), id);
+				       VIRT_ID, &id), &id);
 }
 
 static int call_ranges(struct vmm *vmm, unsigned int i)
