@@ -583,6 +583,9 @@ TEST_F(pasid, reset_fails)
 	ASSERT_EQ(0, reset(self->fd, &self->dev, MOCK_RESET_DONE));
 	EXPECT_TRUE(rid_is_at(self->fd, &self->dev, self->paging[0]));
 	EXPECT_TRUE(is_at(self->fd, &self->dev, PASID, 0));
+	/* A replace attaches it again, even to the same HWPT */
+	EXPECT_EQ(0, replace(self->fd, &self->dev, PASID + 1, self->nested[0]));
+	EXPECT_TRUE(is_at(self->fd, &self->dev, PASID + 1, self->nested[0]));
 	EXPECT_EQ(0, replace(self->fd, &self->dev, PASID, self->nested[1]));
 	EXPECT_TRUE(is_at(self->fd, &self->dev, PASID, self->nested[1]));
 	EXPECT_EQ(0, detach(self->fd, &self->dev, PASID));
