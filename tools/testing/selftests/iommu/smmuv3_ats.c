@@ -16,12 +16,8 @@
 #include "lib/hwpoison.h"
 #include "smmuv3_vm.h"
 
-/* The seconds that the driver waits for a CMD_SYNC */
-#define SYNC_TIMEOUT	1.0
 /* The limit of a wait that must succeed */
 #define SECONDS		60
-/* Attempts, if the machine is too slow for the driver */
-#define MANY_ATTEMPTS	6
 
 static struct iommu_hwpt_arm_smmuv3 ste_eats(__u64 cd)
 {
@@ -489,19 +485,6 @@ static bool pending(struct vm *vm, struct call *c)
 	return false;
 }
 
-/*
- * On a busy machine, test, device or interrupt may get no CPU for so long that
- * the driver gives up, and is right to. Return: whether to try again
- */
-static bool too_late(struct __test_metadata *_metadata, double took,
-		     unsigned int *attempts)
-{
-	if (took < SYNC_TIMEOUT || ++*attempts == MANY_ATTEMPTS)
-		return false;
-	TH_LOG("try again, as this has taken %.1f s", took);
-	return true;
-}
-
 /* An ATC_INV must complete when the device has answered, not before */
 FIXTURE(slow)
 {
@@ -661,8 +644,6 @@ TEST_F(slow_end, waits_for_guest)
 	EXPECT_EQ(0, rc[1]);
 	EXPECT_EQ(a, vm_lands(vm, IOVA_A));
 }
-
-#define ATC_TIMEOUT	"ATC invalidate timeout"
 
 /*
  * If a device does not answer, the ATC_INV fails, and none of the commands of

@@ -312,7 +312,7 @@ TEST_F(nesting, msi_during_replaces)
 	worker_start(_metadata, &w);
 	end = time(NULL) + 2;
 	for (; (time(NULL) < end || sent < 20) && lost < 3; sent++)
-		if (!edu_msi_arrives(&vm->dev, EDU_MS))
+		if (!edu_msi_arrives(&vm->dev, LATE_MS))
 			lost++;
 	worker_stop(_metadata, &w);
 	EXPECT_EQ(0, lost) {
@@ -391,7 +391,7 @@ TEST_F(bare, msi_during_detach)
 
 	ASSERT_EQ(0, edu_attach(&self->dev, self->ioas_id));
 	ASSERT_EQ(0, edu_msi_enable(&self->dev));
-	EXPECT_TRUE(edu_msi_arrives(&self->dev, EDU_MS));
+	EXPECT_TRUE(edu_msi_arrives(&self->dev, LATE_MS));
 }
 
 TEST_HARNESS_MAIN

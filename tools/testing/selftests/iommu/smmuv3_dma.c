@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <sys/mman.h>
 
+#include "lib/clock.h"
 #include "smmuv3_vm.h"
 
 TEST_F(nesting, dma)
@@ -182,18 +183,18 @@ TEST_F(nesting, msi_window_given_back)
 		   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	ASSERT_NE(MAP_FAILED, mem);
 	ASSERT_EQ(0, edu_msi_enable(&vm->dev));
-	EXPECT_TRUE(edu_msi_arrives(&vm->dev, EDU_MS));
+	EXPECT_TRUE(edu_msi_arrives(&vm->dev, LATE_MS));
 	/* After two attaches in a row, there is still a single reservation */
 	ASSERT_EQ(0, edu_attach(&vm->dev, vm->v.hwpt_s1));
 	ASSERT_EQ(0, edu_attach(&vm->dev, vm->g.s2_id));
-	EXPECT_TRUE(edu_msi_arrives(&vm->dev, EDU_MS));
+	EXPECT_TRUE(edu_msi_arrives(&vm->dev, LATE_MS));
 
 	ASSERT_EQ(0, edu_detach(&vm->dev));
 	EXPECT_EQ(0, ioas_map(vm->fd, ioas_id, mem, SW_MSI_BASE, HOLE_SIZE,
 			      true));
 	EXPECT_EQ(0, ioas_unmap(vm->fd, ioas_id, SW_MSI_BASE, HOLE_SIZE));
 	ASSERT_EQ(0, edu_attach(&vm->dev, vm->g.s2_id));
-	EXPECT_TRUE(edu_msi_arrives(&vm->dev, EDU_MS));
+	EXPECT_TRUE(edu_msi_arrives(&vm->dev, LATE_MS));
 }
 
 /* Every step takes effect at once, with caches full of the previous step */

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 
+#include "lib/clock.h"
 #include "smmuv3_vm.h"
 
 /* Two devices of one group, attached */
@@ -45,7 +46,7 @@ TEST_F(group, first_leaves)
 	edu_close(&self->dev[0]);
 
 	ASSERT_EQ(0, edu_msi_enable(left));
-	EXPECT_TRUE(edu_msi_arrives(left, EDU_MS));
+	EXPECT_TRUE(edu_msi_arrives(left, LATE_MS));
 	page = guest_page(&self->g);
 	EXPECT_EQ(page, lands(left, &self->g, page));
 }

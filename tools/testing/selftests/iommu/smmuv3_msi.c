@@ -2,6 +2,7 @@
 /*
  * MSIs of a device of a VM, whose doorbells the kernel maps
  */
+#include "lib/clock.h"
 #include "smmuv3_vm.h"
 
 /* The kernel must have mapped the doorbell in the window */
@@ -25,19 +26,19 @@ TEST_F(nesting, msi_enabled_before)
 	ASSERT_EQ(0, vm_hwpt(vm, ste_abort(), &abort_id));
 	ASSERT_EQ(0, edu_msi_enable(&vm->dev));
 	expect_msi_in_window(_metadata, vm);
-	EXPECT_TRUE(edu_msi_arrives(&vm->dev, EDU_MS));
+	EXPECT_TRUE(edu_msi_arrives(&vm->dev, LATE_MS));
 	ASSERT_EQ(0, edu_attach(&vm->dev, bypass));
-	EXPECT_TRUE(edu_msi_arrives(&vm->dev, EDU_MS));
+	EXPECT_TRUE(edu_msi_arrives(&vm->dev, LATE_MS));
 
 	/* The write is ordinary DMA, so stage 1 of the guest applies, too */
 	ASSERT_EQ(0, edu_attach(&vm->dev, vm->v.hwpt_s1));
 	EXPECT_FALSE(edu_msi_arrives(&vm->dev, 200));
 	s1_map_msi_window(&vm->g, vm->v.ttb);
-	EXPECT_TRUE(edu_msi_arrives(&vm->dev, EDU_MS));
+	EXPECT_TRUE(edu_msi_arrives(&vm->dev, LATE_MS));
 	ASSERT_EQ(0, edu_attach(&vm->dev, abort_id));
 	EXPECT_FALSE(edu_msi_arrives(&vm->dev, 200));
 	ASSERT_EQ(0, edu_attach(&vm->dev, vm->g.s2_id));
-	EXPECT_TRUE(edu_msi_arrives(&vm->dev, EDU_MS));
+	EXPECT_TRUE(edu_msi_arrives(&vm->dev, LATE_MS));
 	expect_msi_in_window(_metadata, vm);
 
 	/*
@@ -52,12 +53,12 @@ TEST_F(nesting, msi_enabled_before)
 				IOMMU_HWPT_ALLOC_NEST_PARENT,
 				IOMMU_HWPT_DATA_NONE, NULL, 0, &s2[1]));
 	ASSERT_EQ(0, edu_attach(&vm->dev, s2[0]));
-	EXPECT_TRUE(edu_msi_arrives(&vm->dev, EDU_MS));
+	EXPECT_TRUE(edu_msi_arrives(&vm->dev, LATE_MS));
 	ASSERT_EQ(0, viommu_alloc(vm->fd, vm->dev.dev_id, s2[1], &viommu_id));
 	ASSERT_EQ(0, hwpt_alloc_ste(vm->fd, vm->dev.dev_id, viommu_id,
 				    ste_bypass(), &bypass));
 	ASSERT_EQ(0, edu_attach(&vm->dev, bypass));
-	EXPECT_TRUE(edu_msi_arrives(&vm->dev, EDU_MS));
+	EXPECT_TRUE(edu_msi_arrives(&vm->dev, LATE_MS));
 }
 
 /* While domains of an IOAS come and go, the address in the device stays */
@@ -65,11 +66,11 @@ TEST_F(bare, msi_after_detach)
 {
 	ASSERT_EQ(0, edu_attach(&self->dev, self->ioas_id));
 	ASSERT_EQ(0, edu_msi_enable(&self->dev));
-	EXPECT_TRUE(edu_msi_arrives(&self->dev, EDU_MS));
+	EXPECT_TRUE(edu_msi_arrives(&self->dev, LATE_MS));
 	ASSERT_EQ(0, edu_detach(&self->dev));
 	EXPECT_FALSE(edu_msi_arrives(&self->dev, 200));
 	ASSERT_EQ(0, edu_attach(&self->dev, self->ioas_id));
-	EXPECT_TRUE(edu_msi_arrives(&self->dev, EDU_MS));
+	EXPECT_TRUE(edu_msi_arrives(&self->dev, LATE_MS));
 }
 
 /* Page tables of all IOMMUs, in KiB */
@@ -107,7 +108,7 @@ TEST_F(bare, msi_takes_no_tables)
 		ASSERT_EQ(0, edu_msi_enable(&self->dev));
 		tables += page_tables() - before;
 		all += page_tables();
-		EXPECT_TRUE(edu_msi_arrives(&self->dev, EDU_MS));
+		EXPECT_TRUE(edu_msi_arrives(&self->dev, LATE_MS));
 	}
 	/* A root table and three more, if the host does nothing in between */
 	EXPECT_LE(8 * 3 * 4, all);
@@ -177,18 +178,18 @@ TEST_F(msi, enabled_after)
 	ASSERT_EQ(0, edu_attach(&vm->dev, first));
 	ASSERT_EQ(0, edu_msi_enable(&vm->dev));
 	expect_msi_in_window(_metadata, vm);
-	EXPECT_TRUE(edu_msi_arrives(&vm->dev, EDU_MS));
+	EXPECT_TRUE(edu_msi_arrives(&vm->dev, LATE_MS));
 	ASSERT_EQ(0, edu_attach(&vm->dev, second));
-	EXPECT_TRUE(edu_msi_arrives(&vm->dev, EDU_MS));
+	EXPECT_TRUE(edu_msi_arrives(&vm->dev, LATE_MS));
 	ASSERT_EQ(0, edu_attach(&vm->dev, vm->g.s2_id));
-	EXPECT_TRUE(edu_msi_arrives(&vm->dev, EDU_MS));
+	EXPECT_TRUE(edu_msi_arrives(&vm->dev, LATE_MS));
 
 	/* Disabled and enabled again, with a detach in between */
 	ASSERT_EQ(0, edu_msi_disable(&vm->dev));
 	ASSERT_EQ(0, edu_detach(&vm->dev));
 	ASSERT_EQ(0, edu_attach(&vm->dev, first));
 	ASSERT_EQ(0, edu_msi_enable(&vm->dev));
-	EXPECT_TRUE(edu_msi_arrives(&vm->dev, EDU_MS));
+	EXPECT_TRUE(edu_msi_arrives(&vm->dev, LATE_MS));
 	/*
 	 * If the VMM unmaps everything, guest memory is unmapped, but not the
 	 * doorbell
@@ -196,7 +197,7 @@ TEST_F(msi, enabled_after)
 	EXPECT_EQ(0, ioas_unmap(vm->fd, vm->g.ioas_id, GUEST_RAM_IPA,
 				GUEST_RAM_SIZE));
 	if (variant->bypass)
-		EXPECT_TRUE(edu_msi_arrives(&vm->dev, EDU_MS));
+		EXPECT_TRUE(edu_msi_arrives(&vm->dev, LATE_MS));
 }
 
 TEST_HARNESS_MAIN

@@ -339,10 +339,6 @@ static void *unmap_hole(void *arg)
 			      guest_unmap(&v->vm.g, HOLE_IPA));
 }
 
-#define SYNC_TIMEOUT	1.0
-#define MANY_ATTEMPTS	6
-#define ATC_TIMEOUT	"ATC invalidate timeout"
-
 /*
  * Let an ATC_INV of the host time out, by an unmap. If CPU 0 gets no time for
  * the interrupt, the driver is right to give up: then try again.
@@ -362,9 +358,8 @@ static void host_error(struct __test_metadata *_metadata, struct vintf_vm *v)
 		start = now();
 		ASSERT_EQ(0, pthread_create(&thread, NULL, unmap_hole, v));
 		ASSERT_EQ(0, pthread_join(thread, &rc));
-		if (now() - start < SYNC_TIMEOUT || ++attempts == MANY_ATTEMPTS)
+		if (!too_late(_metadata, now() - start, &attempts))
 			break;
-		TH_LOG("try again, as this has taken %.1f s", now() - start);
 		EXPECT_TRUE(wait_for(klog_count(ATC_TIMEOUT)));
 		klog_mark(_metadata->name);
 		ASSERT_EQ(0, ioas_map(g->fd, g->ioas_id, slot->mem, HOLE_IPA,

@@ -111,7 +111,7 @@ void fake_smmu_register(struct fake_smmu *fake);
 
 /* A thread that has to wait for the SMMU, or for another thread */
 struct fake_thread {
-	/* Its stubs are also those of the thread */
+	/* The static stubs of this test are active in the thread, too */
 	struct kunit *test;
 	struct task_struct *task;
 	struct mm_struct *mm;

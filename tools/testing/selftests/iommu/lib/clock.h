@@ -5,6 +5,9 @@
 
 #include <time.h>
 
+/* Milliseconds until a wait fails that must succeed, on a very busy machine */
+#define LATE_MS		60000
+
 /* Seconds on a clock that never jumps */
 static inline double now(void)
 {

@@ -132,7 +132,7 @@ bool edu_busy(struct edu *dev)
 
 static void edu_wait(struct edu *dev)
 {
-	double end = now() + EDU_MS / 1e3;
+	double end = now() + LATE_MS / 1e3;
 
 	while (edu_busy(dev)) {
 		if (now() > end) {

@@ -61,9 +61,6 @@
 
 #define EDU_BUF_SIZE		4096
 
-/* The limit of a wait that must succeed, even on a very busy machine */
-#define EDU_MS			60000
-
 struct guest;
 
 struct edu {

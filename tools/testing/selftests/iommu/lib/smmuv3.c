@@ -5,11 +5,9 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "host.h"
 #include "smmuv3.h"
-
-/* A busy machine may delay the thread that reports the events */
-#define EVENT_MS	60000
 
 struct iommu_hwpt_arm_smmuv3 ste_raw(__u64 w0, __u64 w1)
 {
@@ -104,7 +102,7 @@ int veventq_next(int veventq_fd, struct smmu_event *event)
 	struct pollfd pfd = { .fd = veventq_fd, .events = POLLIN };
 	ssize_t len;
 
-	if (poll(&pfd, 1, EVENT_MS) != 1)
+	if (poll(&pfd, 1, LATE_MS) != 1)
 		return -ETIMEDOUT;
 	len = read(veventq_fd, event, sizeof(*event));
 	return len < 0 ? -errno : len;
